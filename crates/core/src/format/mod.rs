@@ -1,0 +1,3 @@
+//! Formats that outlive the program: the only place in the core where serde is allowed.
+
+pub mod sidecar_v1;

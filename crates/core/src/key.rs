@@ -1,0 +1,352 @@
+//! Object keys: the only place where a path in a bucket is spelled.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::id::FileId;
+
+/// Everything that we write under this prefix is unverified, and swept when its deadline is over.
+pub const STAGING_PREFIX: &str = "staging/";
+/// Ours, beside the files: mode, format and probes.
+pub const SYSTEM_PREFIX: &str = "_cloakroom/";
+/// Longest file name in a key, in characters (S3-seed: "до 200 символов").
+const NAME_CHARS_MAX: usize = 200;
+/// Longest file name in a key, in bytes: what a file system takes.
+const NAME_BYTES_MAX: usize = 255;
+/// Longest S3 key, in bytes (S3 user guide, "Object key naming guidelines").
+pub const KEY_BYTES_MAX: usize = 1024;
+
+/// Where a client writes. The deadline comes first, so a sweeper finds what is over by listing a prefix.
+pub fn staging_key(file_id: FileId, filename: &str, expires_at: Timestamp) -> String {
+    let deadline = expires_at
+        .to_zoned(TimeZone::UTC)
+        .strftime("%Y%m%dT%H%MZ")
+        .to_string();
+    let (stem, extension) = split_name(filename);
+    let stem = segment(&stem, 80);
+    let dot = if extension.is_empty() { "" } else { "." };
+    format!("{STAGING_PREFIX}{deadline}/{file_id}/{stem}{dot}{extension}")
+}
+
+/// The file that a staging key belongs to, if it is one of ours.
+pub fn staging_file_id(key: &str) -> Option<FileId> {
+    let mut segments = key.strip_prefix(STAGING_PREFIX)?.split('/');
+    let _deadline = segments.next()?;
+    segments.next()?.parse().ok()
+}
+
+/// The sidecar of a final object: `<key>.<epoch>.attr.json`. Immutable; the highest epoch wins.
+pub fn sidecar_key(key: &str, epoch: u32) -> String {
+    format!("{key}.{epoch}.attr.json")
+}
+
+/// The tombstone of a final object: written before anything of it is deleted, so no rebuild brings it back.
+pub fn tombstone_key(key: &str) -> String {
+    format!("{key}.tomb.attr.json")
+}
+
+/// A derivative's key, unique to the epoch that made it.
+pub fn derivative_key(key: &str, epoch: u32, name: &str, extension: &str) -> String {
+    format!("{key}.{epoch}.{name}.{extension}")
+}
+
+/// What a key template may name.
+#[derive(Clone, Debug)]
+pub struct KeyFacts<'a> {
+    /// The file.
+    pub file_id: FileId,
+    /// The client's file name.
+    pub filename: &'a str,
+    /// A short name of the owner.
+    pub username: &'a str,
+    /// The collection.
+    pub collection: &'a str,
+    /// The record's id, or `unlinked`.
+    pub record_id: Option<&'a str>,
+    /// When the upload was signed.
+    pub at: Timestamp,
+}
+
+/// A pattern for final keys, such as `{year}/{month}/{day}/{hour}/{stem}_{username}_{timestamp}_{uuid}.{ext}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyTemplate(String);
+
+/// Why a template is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyTemplateError {
+    /// A name in braces that does not exist.
+    #[error(
+        "unknown placeholder {{{0}}}; known are {{year}} {{month}} {{day}} {{hour}} {{stem}} {{username}} {{timestamp}} {{uuid}} {{file_id}} {{ext}} {{collection}} {{record_id}}"
+    )]
+    UnknownPlaceholder(String),
+    /// Neither `{uuid}` nor `{file_id}` in it: two files would share a key.
+    #[error("a key template needs {{uuid}} or {{file_id}}, or two files would share a key")]
+    NotUnique,
+    /// Begins with a slash, is empty, has an empty or dot segment, or lies under a prefix of ours.
+    #[error(
+        "a key template is a relative path without empty, '.' or '..' segments, outside of staging/ and _cloakroom/"
+    )]
+    BadPath,
+}
+
+const PLACEHOLDERS: &[&str] = &[
+    "year",
+    "month",
+    "day",
+    "hour",
+    "stem",
+    "username",
+    "timestamp",
+    "uuid",
+    "file_id",
+    "ext",
+    "collection",
+    "record_id",
+];
+
+impl Default for KeyTemplate {
+    fn default() -> Self {
+        Self("{collection}/{year}/{month}/{day}/{uuid}/{stem}.{ext}".to_owned())
+    }
+}
+
+impl KeyTemplate {
+    /// Checks a template.
+    pub fn parse(text: &str) -> Result<Self, KeyTemplateError> {
+        let bad_segment = |segment: &str| matches!(segment, "" | "." | "..");
+        if text.len() > 500
+            || text.split('/').any(bad_segment)
+            || text.starts_with(STAGING_PREFIX)
+            || text.starts_with(SYSTEM_PREFIX)
+            || text.chars().any(char::is_control)
+        {
+            return Err(KeyTemplateError::BadPath);
+        }
+        let mut names = Vec::new();
+        let mut rest = text;
+        while let Some((_, after)) = rest.split_once('{') {
+            let Some((name, after)) = after.split_once('}') else {
+                return Err(KeyTemplateError::UnknownPlaceholder(after.to_owned()));
+            };
+            if !PLACEHOLDERS.contains(&name) {
+                return Err(KeyTemplateError::UnknownPlaceholder(name.to_owned()));
+            }
+            names.push(name);
+            rest = after;
+        }
+        if !names.contains(&"uuid") && !names.contains(&"file_id") {
+            return Err(KeyTemplateError::NotUnique);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The template as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Spells the final key. Names are sanitised, and the last segment is cut to 200 characters and 255 bytes by
+    /// shortening the stem, on a character boundary, so what makes it unique stays whole.
+    pub fn render(&self, facts: &KeyFacts<'_>) -> String {
+        let (directories, name) = self
+            .0
+            .rsplit_once('/')
+            .map_or(("", self.0.as_str()), |(d, n)| (d, n));
+        let mut key = String::new();
+        if !directories.is_empty() {
+            key.push_str(&expand(directories, facts, None));
+            key.push('/');
+        }
+        let (stem, extension) = split_name(facts.filename);
+        let pattern = if extension.is_empty() {
+            name.replace(".{ext}", "")
+        } else {
+            name.to_owned()
+        };
+        let fixed = expand(&pattern, facts, Some(""));
+        // What comes after a name: ".<epoch>.attr.json" or a derivative's ending.
+        let room_bytes = NAME_BYTES_MAX.saturating_sub(fixed.len() + 40);
+        let room_chars = NAME_CHARS_MAX.saturating_sub(fixed.chars().count());
+        let stem = cut(&sanitise(&stem), room_chars, room_bytes);
+        let stem = if stem.is_empty() { "file".to_owned() } else { stem };
+        key.push_str(&expand(&pattern, facts, Some(&stem)));
+        key
+    }
+}
+
+fn expand(pattern: &str, facts: &KeyFacts<'_>, stem: Option<&str>) -> String {
+    let time = facts.at.to_zoned(TimeZone::UTC);
+    let mut out = String::new();
+    let mut rest = pattern;
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        let (name, after) = after.split_once('}').unwrap_or((after, ""));
+        let (own_stem, extension) = split_name(facts.filename);
+        // Writing to a String cannot fail.
+        let _ = match name {
+            "year" => write!(out, "{:04}", time.year()),
+            "month" => write!(out, "{:02}", time.month()),
+            "day" => write!(out, "{:02}", time.day()),
+            "hour" => write!(out, "{:02}", time.hour()),
+            "timestamp" => write!(out, "{}", time.strftime("%Y%m%dT%H%M%S")),
+            "uuid" | "file_id" => write!(out, "{}", facts.file_id),
+            "stem" => write!(
+                out,
+                "{}",
+                stem.map_or_else(|| segment(&own_stem, 80), str::to_owned)
+            ),
+            "ext" => write!(out, "{extension}"),
+            "username" => write!(out, "{}", segment(facts.username, 40)),
+            "collection" => write!(out, "{}", facts.collection),
+            "record_id" => write!(out, "{}", segment(facts.record_id.unwrap_or("unlinked"), 100)),
+            _ => Ok(()),
+        };
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+fn segment(text: &str, chars_max: usize) -> String {
+    let cleaned = cut(&sanitise(text), chars_max, chars_max * 2);
+    if cleaned.is_empty() {
+        "_".to_owned()
+    } else {
+        cleaned
+    }
+}
+
+/// A file name into stem and lower-case extension; the extension is letters and digits, at most 16.
+fn split_name(filename: &str) -> (String, String) {
+    // Browsers of old sent whole paths.
+    let base = filename.rsplit(['/', '\\']).next().unwrap_or(filename);
+    match base.rsplit_once('.') {
+        Some((stem, extension))
+            if !extension.is_empty()
+                && extension.len() <= 16
+                && extension.bytes().all(|b| b.is_ascii_alphanumeric()) =>
+        {
+            (stem.to_owned(), extension.to_ascii_lowercase())
+        }
+        _ => (base.to_owned(), String::new()),
+    }
+}
+
+/// Letters and digits of every script stay; so do `-`, `_`, `.` and parentheses; all else becomes `_`. Dots do not begin a name.
+fn sanitise(text: &str) -> String {
+    let cleaned: String = text
+        .chars()
+        .map(|c| {
+            if c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '(' | ')') {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    cleaned
+        .trim_start_matches('.')
+        .trim_end_matches(['.', ' '])
+        .to_owned()
+}
+
+/// At most so many characters and bytes, on a character boundary.
+fn cut(text: &str, chars_max: usize, bytes_max: usize) -> String {
+    let mut out = String::new();
+    for c in text.chars().take(chars_max) {
+        if out.len() + c.len_utf8() > bytes_max {
+            break;
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const DOCUMENTS: &str = "{year}/{month}/{day}/{hour}/{stem}_{username}_{timestamp}_{uuid}.{ext}";
+
+    fn facts(filename: &str) -> KeyFacts<'_> {
+        KeyFacts {
+            file_id: FileId(Uuid::from_u128(7)),
+            filename,
+            username: "ann",
+            collection: "documents",
+            record_id: None,
+            at: "2026-11-20T21:05:09Z".parse().expect("a timestamp"),
+        }
+    }
+
+    #[test]
+    fn the_documents_of_the_storage_element() {
+        let key = KeyTemplate::parse(DOCUMENTS)
+            .expect("a template")
+            .render(&facts("Отчёт за май.PDF"));
+        assert_eq!(
+            key,
+            "2026/11/20/21/Отчёт_за_май_ann_20261120T210509_00000000-0000-0000-0000-000000000007.pdf"
+        );
+    }
+
+    #[test]
+    fn photos_hang_on_their_complaint() {
+        let template =
+            KeyTemplate::parse("complaint/{record_id}/originals/{file_id}.{ext}").expect("a template");
+        let key = template.render(&KeyFacts {
+            record_id: Some("42"),
+            ..facts("a.jpg")
+        });
+        assert_eq!(
+            key,
+            "complaint/42/originals/00000000-0000-0000-0000-000000000007.jpg"
+        );
+        let without = template.render(&facts("noextension"));
+        assert_eq!(
+            without,
+            "complaint/unlinked/originals/00000000-0000-0000-0000-000000000007"
+        );
+    }
+
+    #[test]
+    fn bad_templates_are_refused() {
+        for (text, error) in [
+            (
+                "{uuid}/{nope}",
+                KeyTemplateError::UnknownPlaceholder("nope".into()),
+            ),
+            ("{year}/{stem}.{ext}", KeyTemplateError::NotUnique),
+            ("/{uuid}", KeyTemplateError::BadPath),
+            ("a/../{uuid}", KeyTemplateError::BadPath),
+            ("a//{uuid}", KeyTemplateError::BadPath),
+            ("staging/{uuid}", KeyTemplateError::BadPath),
+            ("{uuid", KeyTemplateError::UnknownPlaceholder("uuid".into())),
+        ] {
+            assert_eq!(KeyTemplate::parse(text), Err(error), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn names_stay_within_their_limits(filename in ".{0,400}", username in ".{0,200}") {
+            let template = KeyTemplate::parse(DOCUMENTS).expect("a template");
+            let key = template.render(&KeyFacts { username: &username, ..facts(&filename) });
+            prop_assert!(key.len() <= KEY_BYTES_MAX - 40);
+            let name = key.rsplit('/').next().expect("a last segment");
+            prop_assert!(name.chars().count() <= 200 && name.len() <= 255, "{name}");
+            prop_assert!(name.contains("00000000-0000-0000-0000-000000000007"));
+            prop_assert!(key.split('/').all(|s| !s.is_empty() && s != "." && s != ".."));
+            prop_assert!(!key.chars().any(|c| c.is_control() || c == '\\'));
+            prop_assert_eq!(staging_file_id(&key), None);
+            let staging = staging_key(FileId(Uuid::from_u128(7)), &filename, facts("").at);
+            prop_assert_eq!(staging_file_id(&staging), Some(FileId(Uuid::from_u128(7))));
+            prop_assert!(staging.len() < 300 && staging.split('/').count() == 4, "{staging}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The ports: what the centre needs of the world. Adapters implement them; the conformance suites in the testkit
+//! say what each must do.
+
+pub mod clock;
+pub mod metadata;
+pub mod objects;
+pub mod processor;
+pub mod random;
+pub mod signals;
+pub mod signer;

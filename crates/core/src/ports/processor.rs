@@ -1,0 +1,102 @@
+//! Processors: what is made of verified bytes (design §7). A processor declares what it takes, what it makes and
+//! its limits; the worker runs those that the collection names.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::JsonObject;
+use crate::file::{File, FileError, Verified};
+use crate::media::MediaType;
+use crate::ports::objects::{ByteRange, ByteStream, ObjectError};
+
+/// What one run may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessorLimits {
+    /// Time by the clock.
+    pub wall: Duration,
+    /// Size of everything that it makes, in bytes.
+    pub output_bytes_max: u64,
+}
+
+impl Default for ProcessorLimits {
+    fn default() -> Self {
+        Self {
+            wall: Duration::from_secs(30),
+            output_bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// The verified bytes, to be read as often as needed.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Reads all bytes or a range of them.
+    async fn read(&self, range: Option<ByteRange>) -> Result<ByteStream, ObjectError>;
+}
+
+/// What a processor is given.
+pub struct ProcessorInput<'a> {
+    /// The file as it stands.
+    pub file: &'a File,
+    /// What was measured.
+    pub verified: &'a Verified,
+    /// The bytes.
+    pub source: &'a dyn Source,
+}
+
+/// A derivative that a processor made; the worker stores it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MadeDerivative {
+    /// Its name within the file: `thumbnail-256`.
+    pub name: String,
+    /// Ending of its key: `jpg`.
+    pub extension: String,
+    /// Its type.
+    pub content_type: MediaType,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Pixels, for images.
+    pub width: Option<u32>,
+    /// Pixels, for images.
+    pub height: Option<u32>,
+}
+
+/// What a processor found and made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProcessorOutput {
+    /// Facts for the file: `row_count`, `width`.
+    pub facts: JsonObject,
+    /// Derivatives.
+    pub derivatives: Vec<MadeDerivative>,
+}
+
+/// Why a processor gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProcessorError {
+    /// The file is at fault: trying again gives the same.
+    #[error("{}", .0.message)]
+    Rejected(FileError),
+    /// Something else is at fault: try again.
+    #[error("{0}")]
+    Retry(String),
+}
+
+/// Makes something of verified bytes.
+#[async_trait]
+pub trait Processor: Send + Sync {
+    /// The name in a collection's configuration, and in errors.
+    fn name(&self) -> &'static str;
+
+    /// Whether it takes files of this type; others pass it by.
+    fn accepts(&self, content_type: &MediaType) -> bool;
+
+    /// What a run may use.
+    fn limits(&self) -> ProcessorLimits {
+        ProcessorLimits::default()
+    }
+
+    /// One run.
+    async fn process(&self, input: ProcessorInput<'_>) -> Result<ProcessorOutput, ProcessorError>;
+}

@@ -1,0 +1,374 @@
+//! The state machine, exhaustively: every operation in every state either follows the table or is refused.
+
+use cloakroom_core::JsonObject;
+use cloakroom_core::checksum::Sha256Digest;
+use cloakroom_core::collection::Collection;
+use cloakroom_core::error::{ErrorCode, Refusal};
+use cloakroom_core::event::EventKind;
+use cloakroom_core::file::{
+    Declared, File, FileError, FilePatch, FileState, ObservedObject, Staged, Trash, Verified,
+};
+use cloakroom_core::id::FileId;
+use cloakroom_core::job::JobKind;
+use cloakroom_core::media::MediaType;
+use cloakroom_core::ports::random::Random;
+use cloakroom_core::transition::{Occasion, Transition};
+use cloakroom_core::upload::{Upload, UploadMethod};
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+struct Fixed;
+
+impl Random for Fixed {
+    fn uuid_v7(&self, _: Timestamp) -> Uuid {
+        Uuid::from_u128(1)
+    }
+
+    fn unit(&self) -> f64 {
+        0.5
+    }
+}
+
+fn now() -> Timestamp {
+    "2026-11-21T00:00:00Z".parse().expect("a timestamp")
+}
+
+fn occasion() -> Occasion<'static> {
+    Occasion {
+        now: now(),
+        actor: "ann",
+        random: &Fixed,
+    }
+}
+
+fn staged(size_bytes: u64) -> Staged {
+    Staged {
+        size_bytes,
+        etag: "e".into(),
+        generation: "g".into(),
+    }
+}
+
+fn verified() -> Verified {
+    Verified {
+        sha256: Sha256Digest([1; 32]),
+        size_bytes: 10,
+        content_type: MediaType::octet_stream(),
+    }
+}
+
+fn file(state: FileState) -> File {
+    let confirmed = !state.is_open() && !matches!(state, FileState::Reaping | FileState::Expired);
+    File {
+        id: FileId(Uuid::from_u128(7)),
+        owner: "ann".into(),
+        created_by_username: "ann".into(),
+        created_by_full_name: None,
+        collection: "files".into(),
+        bucket: "b".into(),
+        state,
+        version: 4,
+        epoch: 2,
+        record: None,
+        filename: "a.bin".into(),
+        description: None,
+        metadata: JsonObject::new(),
+        declared: Declared {
+            content_type: MediaType::octet_stream(),
+            size_bytes: Some(10),
+            sha256: None,
+        },
+        staged: confirmed.then(|| staged(10)),
+        verified: matches!(
+            state,
+            FileState::Ready | FileState::Archived | FileState::Trashed | FileState::Purging
+        )
+        .then(verified),
+        key: "files/7/a.bin".into(),
+        facts: JsonObject::new(),
+        error: None,
+        created_at: now(),
+        updated_at: now(),
+        uploaded_at: None,
+        confirmed_at: None,
+        processed_at: None,
+        trash: (state == FileState::Trashed).then(|| Trash {
+            from: FileState::Ready,
+            at: now(),
+            purge_at: now(),
+        }),
+    }
+}
+
+fn upload() -> Upload {
+    Upload {
+        file_id: FileId(Uuid::from_u128(7)),
+        method: UploadMethod::Put,
+        staging_key: "staging/x".into(),
+        expires_at: now(),
+        multipart_id: None,
+        part_size_bytes: None,
+        request_digest: None,
+        reserved_bytes: 10,
+    }
+}
+
+fn observed(size_bytes: u64) -> ObservedObject {
+    ObservedObject {
+        staged: staged(size_bytes),
+        content_type: None,
+        sha256: None,
+    }
+}
+
+type Operation = fn(&File) -> Result<Transition, Refusal>;
+
+fn refused() -> Refusal {
+    Refusal::new(ErrorCode::InvalidState, "nothing to do")
+}
+
+/// Every operation, with the event that it must make.
+fn operations() -> Vec<(&'static str, EventKind, Operation)> {
+    vec![
+        ("uploading", EventKind::Uploading, |f| {
+            f.uploading(&occasion()).ok_or_else(refused)
+        }),
+        ("uploaded", EventKind::Uploaded, |f| {
+            f.uploaded(&occasion()).ok_or_else(refused)
+        }),
+        ("confirm", EventKind::Confirmed, |f| {
+            f.confirm(
+                &upload(),
+                &observed(10),
+                &Collection::new("files", "b"),
+                &occasion(),
+            )
+        }),
+        ("process", EventKind::Processing, |f| f.process(&occasion())),
+        ("ready", EventKind::Ready, |f| {
+            f.ready(verified(), JsonObject::new(), vec![], &occasion())
+        }),
+        ("fail", EventKind::Failed, |f| {
+            f.fail(
+                FileError {
+                    code: "c".into(),
+                    message: "m".into(),
+                },
+                &occasion(),
+            )
+        }),
+        ("reopen", EventKind::Reopened, |f| f.reopen(&occasion())),
+        ("reap", EventKind::Expired, |f| {
+            f.reap(&upload(), "expired", &occasion())
+        }),
+        ("reaped", EventKind::Reaped, |f| f.reaped(&occasion())),
+        ("trash", EventKind::Trashed, |f| {
+            f.trash(SignedDuration::from_hours(1), &occasion())
+        }),
+        ("restore", EventKind::Restored, |f| f.restore(&occasion())),
+        ("purge", EventKind::Purging, |f| f.purge(&occasion())),
+        ("update", EventKind::Updated, |f| {
+            f.update(
+                FilePatch {
+                    filename: Some("b".into()),
+                    ..FilePatch::default()
+                },
+                &occasion(),
+            )
+        }),
+    ]
+}
+
+#[test]
+fn every_operation_in_every_state() {
+    let mut allowed = Vec::new();
+    for state in FileState::ALL {
+        let before = file(*state);
+        for (name, kind, operation) in operations() {
+            let Ok(transition) = operation(&before) else {
+                continue;
+            };
+            let next = transition.file.state;
+            allowed.push(format!("{} {name} {}", state.as_str(), next.as_str()));
+            assert!(
+                name == "update" || state.may_become(kind, next),
+                "{state:?} {name} {next:?}"
+            );
+            assert_eq!(transition.from_version, before.version, "{name}");
+            assert_eq!(transition.file.version, before.version + 1, "{name}");
+            assert_eq!(transition.event.kind, kind, "{name}");
+            assert_eq!(transition.event.version, transition.file.version, "{name}");
+            assert_eq!(transition.event.state, next, "{name}");
+            assert_eq!(transition.file.key, before.key, "{name} moves the key");
+            assert_eq!(transition.file.owner, before.owner, "{name} changes the owner");
+        }
+    }
+    let expected = [
+        "pending uploading uploading",
+        "pending uploaded uploaded",
+        "pending confirm confirmed",
+        "pending reap reaping",
+        "pending update pending",
+        "uploading uploaded uploaded",
+        "uploading confirm confirmed",
+        "uploading reap reaping",
+        "uploading update uploading",
+        "uploaded confirm confirmed",
+        "uploaded reap reaping",
+        "uploaded update uploaded",
+        "confirmed process processing",
+        "confirmed fail failed",
+        "confirmed trash trashed",
+        "confirmed update confirmed",
+        "processing process processing",
+        "processing ready ready",
+        "processing fail failed",
+        "processing trash trashed",
+        "processing update processing",
+        "ready trash trashed",
+        "ready update ready",
+        "failed reopen confirmed",
+        "failed trash trashed",
+        "failed update failed",
+        "quarantined trash trashed",
+        "quarantined update quarantined",
+        "archived trash trashed",
+        "archived update archived",
+        "trashed restore ready",
+        "trashed purge purging",
+        "reaping reaped expired",
+    ];
+    allowed.sort_unstable();
+    let mut expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
+    expected.sort_unstable();
+    assert_eq!(allowed, expected);
+}
+
+#[test]
+fn usage_returns_to_where_it_began() {
+    let pending = file(FileState::Pending);
+    let collection = Collection::new("files", "b");
+    let confirmed = pending
+        .confirm(&upload(), &observed(10), &collection, &occasion())
+        .expect("confirmed");
+    assert_eq!(
+        (
+            confirmed.usage.reserved_bytes,
+            confirmed.usage.stored_bytes,
+            confirmed.usage.files
+        ),
+        (-10, 10, 1)
+    );
+    let processing = confirmed.file.process(&occasion()).expect("processing");
+
+    let ready = processing
+        .file
+        .ready(verified(), JsonObject::new(), vec![], &occasion())
+        .expect("ready");
+    let trashed = ready
+        .file
+        .trash(SignedDuration::from_hours(1), &occasion())
+        .expect("trashed");
+    let purged = trashed.file.purge(&occasion()).expect("purging");
+    assert_eq!((purged.usage.stored_bytes, purged.usage.files), (-10, -1));
+
+    let error = FileError {
+        code: "c".into(),
+        message: "m".into(),
+    };
+    let failed = processing.file.fail(error, &occasion()).expect("failed");
+    assert_eq!(failed.usage.stored_bytes, -10);
+    assert_eq!(failed.jobs[0].kind, JobKind::DiscardStaging);
+    let trashed = failed
+        .file
+        .trash(SignedDuration::from_hours(1), &occasion())
+        .expect("trashed");
+    let purged = trashed.file.purge(&occasion()).expect("purging");
+    assert_eq!((purged.usage.stored_bytes, purged.usage.files), (0, -1));
+}
+
+#[test]
+fn confirm_says_which_fact_differs() {
+    let collection = Collection {
+        size_bytes_max: 50,
+        ..Collection::new("files", "b")
+    };
+    let pending = file(FileState::Pending);
+    let confirm = |file: &File, observed: ObservedObject| {
+        file.confirm(&upload(), &observed, &collection, &occasion())
+            .err()
+            .map(|refusal| refusal.code)
+    };
+    assert_eq!(confirm(&pending, observed(11)), Some(ErrorCode::SizeMismatch));
+    let unsized_file = File {
+        declared: Declared {
+            size_bytes: None,
+            ..pending.declared.clone()
+        },
+        ..pending.clone()
+    };
+    assert_eq!(
+        confirm(&unsized_file, observed(51)),
+        Some(ErrorCode::FileTooLarge)
+    );
+    assert_eq!(confirm(&unsized_file, observed(50)), None);
+    let typed = ObservedObject {
+        content_type: Some("text/html".into()),
+        ..observed(10)
+    };
+    assert_eq!(confirm(&pending, typed), Some(ErrorCode::ContentTypeMismatch));
+    let declared = File {
+        declared: Declared {
+            sha256: Some(Sha256Digest([1; 32])),
+            ..pending.declared.clone()
+        },
+        ..pending.clone()
+    };
+    let other = ObservedObject {
+        sha256: Some(Sha256Digest([2; 32])),
+        ..observed(10)
+    };
+    assert_eq!(confirm(&declared, other), Some(ErrorCode::ChecksumMismatch));
+    assert_eq!(
+        confirm(&file(FileState::Expired), observed(10)),
+        Some(ErrorCode::UploadExpired)
+    );
+    assert_eq!(
+        confirm(&file(FileState::Reaping), observed(10)),
+        Some(ErrorCode::UploadExpired)
+    );
+}
+
+#[test]
+fn what_was_being_processed_starts_over_when_restored() {
+    let trashed = file(FileState::Processing)
+        .trash(SignedDuration::from_hours(1), &occasion())
+        .expect("trashed");
+    let restored = trashed.file.restore(&occasion()).expect("restored");
+    assert_eq!(restored.file.state, FileState::Confirmed);
+    assert_eq!(restored.jobs[0].kind, JobKind::ProcessFile);
+}
+
+#[test]
+fn a_change_of_metadata_makes_a_new_sidecar_revision_only_where_one_stands() {
+    let patch = || FilePatch {
+        description: Some(Some("d".into())),
+        ..FilePatch::default()
+    };
+    assert_eq!(
+        file(FileState::Ready)
+            .update(patch(), &occasion())
+            .expect("updated")
+            .file
+            .epoch,
+        3
+    );
+    assert_eq!(
+        file(FileState::Pending)
+            .update(patch(), &occasion())
+            .expect("updated")
+            .file
+            .epoch,
+        2
+    );
+}
