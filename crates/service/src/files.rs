@@ -1,0 +1,233 @@
+//! Files as their owners see them: read, list, change, delete, restore.
+
+use cloakroom_core::access::{Action, Credential, Principal, Role};
+use cloakroom_core::derivative::Derivative;
+use cloakroom_core::error::{ErrorCode, Refusal};
+use cloakroom_core::event::Event;
+use cloakroom_core::file::{File, FilePatch, FileState};
+use cloakroom_core::id::FileId;
+use cloakroom_core::ports::metadata::{FileQuery, MetadataError, Page, Usage};
+use jiff::SignedDuration;
+
+use crate::app::App;
+use crate::error::Result;
+use crate::uploads::{RACES_MAX, admit_metadata, validate_description, validate_filename};
+
+/// Longest page of a list.
+const LIST_ITEMS_MAX: u32 = 1_000;
+
+/// States that a list shows unless it is asked for others.
+const LISTED_STATES: &[FileState] = &[
+    FileState::Pending,
+    FileState::Uploading,
+    FileState::Uploaded,
+    FileState::Confirmed,
+    FileState::Processing,
+    FileState::Ready,
+    FileState::Failed,
+    FileState::Quarantined,
+    FileState::Archived,
+];
+
+/// An owner's usage and limit.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnUsage {
+    /// What is used.
+    pub usage: Usage,
+    /// What may be used; `None` is no limit.
+    pub quota_bytes: Option<u64>,
+}
+
+impl App {
+    /// The file, if this principal may do that with it; else a refusal that does not tell a foreign file from a
+    /// missing one (I8).
+    pub(crate) async fn file_for(&self, principal: &Principal, action: Action, id: FileId) -> Result<File> {
+        match self.metadata.file(id).await? {
+            Some(file) if principal.may(action, &file) => Ok(file),
+            _ => Err(Refusal::file_not_found(&id).into()),
+        }
+    }
+
+    /// One file.
+    pub async fn file(&self, principal: &Principal, id: FileId) -> Result<File> {
+        self.file_for(principal, Action::Read, id).await
+    }
+
+    /// One file with its derivatives.
+    pub async fn file_with_derivatives(
+        &self,
+        principal: &Principal,
+        id: FileId,
+    ) -> Result<(File, Vec<Derivative>)> {
+        let file = self.file_for(principal, Action::Read, id).await?;
+        let derivatives = self.metadata.derivatives(id).await?;
+        Ok((file, derivatives))
+    }
+
+    /// A page of the files that the principal may see, newest first.
+    pub async fn files(&self, principal: &Principal, mut query: FileQuery) -> Result<Page<File>> {
+        if !(1..=LIST_ITEMS_MAX).contains(&query.limit) {
+            return Err(Refusal::new(
+                ErrorCode::InvalidParameter,
+                format!("limit is 1 to {LIST_ITEMS_MAX}."),
+            )
+            .with("field", "limit")
+            .into());
+        }
+        if query.states.is_empty() {
+            query.states = LISTED_STATES.to_vec();
+        }
+        match &principal.credential {
+            Credential::ServiceToken {
+                collections: Some(scope),
+                ..
+            } => {
+                let asked = query.collections.take();
+                query.collections = Some(match asked {
+                    Some(names) => names.into_iter().filter(|name| scope.contains(name)).collect(),
+                    None => scope.clone(),
+                });
+            }
+            Credential::ServiceToken {
+                collections: None, ..
+            } => {}
+            Credential::AccessToken if principal.role >= Role::Operator => {}
+            Credential::AccessToken => match &query.owner {
+                Some(owner) if *owner != principal.subject => {
+                    return Err(Refusal::new(
+                        ErrorCode::InsufficientPermissions,
+                        "Only operators and administrators list other owners' files.",
+                    )
+                    .into());
+                }
+                _ => query.owner = Some(principal.subject.clone()),
+            },
+        }
+        if query.collections.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(Page {
+                items: Vec::new(),
+                more: false,
+            });
+        }
+        Ok(self.metadata.files(&query).await?)
+    }
+
+    /// A file's events, oldest first.
+    pub async fn timeline(
+        &self,
+        principal: &Principal,
+        id: FileId,
+        after_version: Option<u64>,
+        limit: u32,
+    ) -> Result<Page<Event>> {
+        self.file_for(principal, Action::Read, id).await?;
+        Ok(self
+            .metadata
+            .timeline(id, after_version, limit.clamp(1, LIST_ITEMS_MAX))
+            .await?)
+    }
+
+    /// Changes name, description, metadata or record. `if_version` guards against overwriting a change not seen.
+    pub async fn update_file(
+        &self,
+        principal: &Principal,
+        id: FileId,
+        patch: FilePatch,
+        if_version: Option<u64>,
+    ) -> Result<File> {
+        if let Some(filename) = &patch.filename {
+            validate_filename(filename)?;
+        }
+        if let Some(Some(description)) = &patch.description {
+            validate_description(description)?;
+        }
+        for _ in 0..RACES_MAX {
+            let file = self.file_for(principal, Action::Write, id).await?;
+            if let Some(version) = if_version
+                && version != file.version
+            {
+                return Err(Refusal::new(
+                    ErrorCode::PreconditionFailed,
+                    "The file has changed since that version.",
+                )
+                .with("version", file.version)
+                .into());
+            }
+            if patch.is_empty() {
+                return Ok(file);
+            }
+            let link = match &patch.record {
+                Some(Some(key)) => self.record_to_link(principal, &file.owner, Some(key)).await?,
+                _ => None,
+            };
+            let mut transition = file.update(patch.clone(), &self.occasion(&principal.subject))?;
+            admit_metadata(&transition.file)?;
+            transition.record = link;
+            match self.commit_update(&file, transition).await {
+                Err(crate::error::ServiceError::Refused(refusal)) if refusal.code == ErrorCode::Conflict => {}
+                other => return other,
+            }
+        }
+        Err(MetadataError::Conflict.into())
+    }
+
+    /// Deletes: an open upload is given up, anything else goes to the trash. Deleting twice is deleting once.
+    pub async fn delete_file(&self, principal: &Principal, id: FileId) -> Result<()> {
+        for _ in 0..RACES_MAX {
+            let file = self.file_for(principal, Action::Write, id).await?;
+            if file.state.is_open() {
+                return self.abort_upload(principal, id).await;
+            }
+            if matches!(
+                file.state,
+                FileState::Reaping | FileState::Expired | FileState::Trashed | FileState::Purging
+            ) {
+                return Ok(());
+            }
+            match self.trash(&file, &principal.subject).await {
+                Ok(()) => return Ok(()),
+                Err(MetadataError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(MetadataError::Conflict.into())
+    }
+
+    /// Moves one file to the trash for as long as its collection says.
+    pub(crate) async fn trash(&self, file: &File, actor: &str) -> std::result::Result<(), MetadataError> {
+        // A collection that is no longer configured still lets its files go, with the default deadline.
+        let seconds = self
+            .collections
+            .get(&file.collection)
+            .map_or(7 * 24 * 60 * 60, |c| c.trash_seconds);
+        let trash_for = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+        let transition = file
+            .trash(trash_for, &self.occasion(actor))
+            .map_err(|_| MetadataError::Conflict)?;
+        self.metadata.apply(transition).await
+    }
+
+    /// Takes a file back out of the trash.
+    pub async fn restore_file(&self, principal: &Principal, id: FileId) -> Result<File> {
+        for _ in 0..RACES_MAX {
+            let file = self.file_for(principal, Action::Write, id).await?;
+            let transition = file.restore(&self.occasion(&principal.subject))?;
+            let restored = transition.file.clone();
+            match self.metadata.apply(transition).await {
+                Ok(()) => return Ok(restored),
+                Err(MetadataError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(MetadataError::Conflict.into())
+    }
+
+    /// What the principal uses.
+    pub async fn own_usage(&self, principal: &Principal) -> Result<OwnUsage> {
+        let usage = self.metadata.usage(&principal.subject).await?;
+        Ok(OwnUsage {
+            usage,
+            quota_bytes: self.policy.quota_bytes,
+        })
+    }
+}

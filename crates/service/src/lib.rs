@@ -1,0 +1,20 @@
+//! Use cases: what Cloakroom does, in terms of the core's rules and ports. The only caller of the ports.
+//!
+//! Every use case takes the [`cloakroom_core::access::Principal`] who asks, decides by the core's rules, and
+//! commits through one transition. The protocols in front ([`http`](../cloakroom_http), the workers) only translate.
+
+pub mod app;
+pub mod downloads;
+pub mod error;
+pub mod files;
+pub mod health;
+pub mod processing;
+pub mod purging;
+pub mod records;
+pub mod recovery;
+pub mod sweeping;
+pub mod tokens;
+pub mod uploads;
+
+pub use app::{App, Pause};
+pub use error::{Result, ServiceError};

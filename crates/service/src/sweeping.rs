@@ -1,0 +1,218 @@
+//! The sweeps: idempotent, without input, run now and then. Each claims rows and leaves the bytes to jobs.
+
+use cloakroom_core::access::Principal;
+use cloakroom_core::error::{ErrorCode, Refusal};
+use cloakroom_core::file::{File, FileState};
+use cloakroom_core::id::JobId;
+use cloakroom_core::job::{Job, JobKind, JobState};
+use cloakroom_core::key::{STAGING_PREFIX, staging_file_id};
+use cloakroom_core::ports::metadata::{MetadataError, Page};
+use cloakroom_core::ports::objects::{ListOptions, ObjectError, ObjectPath};
+use std::collections::BTreeSet;
+
+use crate::app::App;
+use crate::error::Result;
+use crate::processing::PROCESSING_FAILED;
+use crate::purging::SWEEPER;
+use crate::tokens::require_admin;
+
+/// Rows handled in one step of a sweep.
+const ROUND_MAX: u32 = 200;
+
+impl App {
+    /// Uploads that nobody confirmed in time: collections with `auto_confirm` get a last chance, the others are
+    /// claimed and reaped. Returns how many were.
+    pub async fn sweep_expired_uploads(&self) -> Result<u32> {
+        let before = self
+            .now()
+            .checked_sub(self.policy.upload_grace)
+            .unwrap_or(self.now());
+        let mut swept = 0;
+        loop {
+            let ids = self.metadata.expired_uploads(before, ROUND_MAX).await?;
+            let mut progress = false;
+            for id in &ids {
+                let Some(file) = self.metadata.file(*id).await? else {
+                    continue;
+                };
+                let auto_confirm = self.collection(&file.collection).is_ok_and(|c| c.auto_confirm);
+                if auto_confirm && self.confirm_unattended(&file, SWEEPER).await? {
+                    progress = true;
+                    continue;
+                }
+                if self.claim_expired(&file).await? {
+                    progress = true;
+                    swept += 1;
+                }
+            }
+            if ids.len() < ROUND_MAX as usize || !progress {
+                return Ok(swept);
+            }
+        }
+    }
+
+    async fn claim_expired(&self, file: &File) -> Result<bool> {
+        let Some(upload) = self.metadata.upload(file.id).await? else {
+            return Ok(false);
+        };
+        let Ok(transition) = file.reap(&upload, "expired", &self.occasion(SWEEPER)) else {
+            return Ok(false);
+        };
+        match self.metadata.apply(transition).await {
+            Ok(()) => Ok(true),
+            // Confirmed at the last moment: theirs.
+            Err(MetadataError::Conflict) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Files whose time in the trash is over are claimed for the purge. Returns how many.
+    pub async fn sweep_trash(&self) -> Result<u32> {
+        let mut swept = 0;
+        loop {
+            let ids = self.metadata.purgeable_files(self.now(), ROUND_MAX).await?;
+            let before = swept;
+            for id in &ids {
+                let Some(file) = self.metadata.file(*id).await? else {
+                    continue;
+                };
+                let Ok(transition) = file.purge(&self.occasion(SWEEPER)) else {
+                    continue;
+                };
+                match self.metadata.apply(transition).await {
+                    Ok(()) => swept += 1,
+                    Err(MetadataError::Conflict) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if ids.len() < ROUND_MAX as usize || swept == before {
+                return Ok(swept);
+            }
+        }
+    }
+
+    /// Staging objects whose file no longer needs them: a URL used again after confirm, a copy that a crash left
+    /// behind. Only keys that we spelled ourselves are touched. Returns how many were removed.
+    pub async fn sweep_staging(&self) -> Result<u32> {
+        let buckets: BTreeSet<&str> = self.collections.values().map(|c| c.bucket.as_str()).collect();
+        let mut swept = 0;
+        for bucket in buckets {
+            let mut options = ListOptions {
+                prefix: STAGING_PREFIX.to_owned(),
+                limit: 1_000,
+                ..ListOptions::default()
+            };
+            loop {
+                let page = match self.objects.list(bucket, &options).await {
+                    Ok(page) => page,
+                    Err(ObjectError::NoSuchBucket(_)) => break,
+                    Err(error) => return Err(error.into()),
+                };
+                for object in page.objects {
+                    if self.staging_object_is_over(&object.key).await? {
+                        self.objects.delete(&ObjectPath::new(bucket, object.key)).await?;
+                        swept += 1;
+                    }
+                }
+                let Some(next) = page.next else { break };
+                options.after = Some(next);
+            }
+        }
+        Ok(swept)
+    }
+
+    async fn staging_object_is_over(&self, key: &str) -> Result<bool> {
+        let Some(id) = staging_file_id(key) else {
+            return Ok(false);
+        };
+        let Some(file) = self.metadata.file(id).await? else {
+            // No row: foreign, or its row was lost. The orphan scan reports it; a sweep does not decide.
+            return Ok(false);
+        };
+        let state = file.trash.map_or(file.state, |trash| trash.from);
+        let kept_for_retry = file
+            .error
+            .as_ref()
+            .is_some_and(|error| error.code == PROCESSING_FAILED);
+        Ok(matches!(
+            state,
+            FileState::Ready | FileState::Expired | FileState::Archived | FileState::Quarantined
+        ) || state == FileState::Failed && !kept_for_retry)
+    }
+
+    /// Forgets closed entries of the write-ahead log that are older than configured.
+    pub async fn trim_log(&self) -> Result<u64> {
+        let before = self
+            .now()
+            .checked_sub(self.policy.intent_retention)
+            .unwrap_or(self.now());
+        Ok(self.metadata.trim_intents(before, 10_000).await?)
+    }
+
+    /// Jobs, for administrators.
+    pub async fn jobs(
+        &self,
+        principal: &Principal,
+        state: Option<JobState>,
+        after: Option<JobId>,
+        limit: u32,
+    ) -> Result<Page<Job>> {
+        require_admin(principal)?;
+        Ok(self.metadata.jobs(state, after, limit.clamp(1, 1_000)).await?)
+    }
+
+    /// Has a dead job tried again, and its file with it.
+    pub async fn retry_job(&self, principal: &Principal, id: JobId) -> Result<()> {
+        require_admin(principal)?;
+        let dead = self.dead_job(id).await?;
+        if dead.kind == JobKind::ProcessFile
+            && let Some(file) = self.metadata.file(dead.file_id).await?
+            && file.state == FileState::Failed
+            && file
+                .error
+                .as_ref()
+                .is_some_and(|error| error.code == PROCESSING_FAILED)
+        {
+            self.metadata
+                .apply(file.reopen(&self.occasion(&principal.subject))?)
+                .await?;
+        }
+        if self.metadata.retry_job(id, self.now()).await? {
+            Ok(())
+        } else {
+            Err(no_such_job(id).into())
+        }
+    }
+
+    /// Takes a dead job off the list.
+    pub async fn discard_job(&self, principal: &Principal, id: JobId) -> Result<()> {
+        require_admin(principal)?;
+        if self.metadata.discard_job(id).await? {
+            Ok(())
+        } else {
+            Err(no_such_job(id).into())
+        }
+    }
+
+    async fn dead_job(&self, id: JobId) -> Result<Job> {
+        let mut after = None;
+        loop {
+            let page = self.metadata.jobs(Some(JobState::Dead), after, 1_000).await?;
+            if let Some(job) = page.items.iter().find(|job| job.id == id) {
+                return Ok(job.clone());
+            }
+            match (page.more, page.items.last()) {
+                (true, Some(last)) => after = Some(last.id),
+                _ => return Err(no_such_job(id).into()),
+            }
+        }
+    }
+}
+
+fn no_such_job(id: JobId) -> Refusal {
+    Refusal::new(
+        ErrorCode::NotFound,
+        "There is no such job in the dead-letter list.",
+    )
+    .with("job_id", id.to_string())
+}

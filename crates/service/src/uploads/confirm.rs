@@ -1,0 +1,228 @@
+//! Confirm: the client says that the bytes are there, and from then on they are ours to look after (I3).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cloakroom_core::JsonObject;
+use cloakroom_core::access::{Action, Principal};
+use cloakroom_core::checksum::Sha256Digest;
+use cloakroom_core::error::{ErrorCode, Refusal};
+use cloakroom_core::file::{File, FileState, ObservedObject, Staged, checksum_mismatch};
+use cloakroom_core::id::FileId;
+use cloakroom_core::ports::metadata::MetadataError;
+use cloakroom_core::ports::objects::{ChecksumAlgorithm, GetOptions, ObjectError, ObjectInfo, ObjectPath};
+use cloakroom_core::record::RecordKey;
+use cloakroom_core::upload::{Upload, UploadMethod};
+
+use super::RACES_MAX;
+use super::validate::admit_metadata;
+use crate::app::App;
+use crate::error::{Result, ServiceError};
+
+/// What a client may add when it confirms.
+#[derive(Clone, Debug, Default)]
+pub struct ConfirmUpload {
+    /// Link to this record now (S2: "can be linked during confirm or later").
+    pub record: Option<RecordKey>,
+    /// Fields to add to the metadata, replacing those of the same name.
+    pub metadata: Option<JsonObject>,
+    /// The SHA-256 that the bytes must have, if it was not declared before.
+    pub checksum_sha256: Option<Sha256Digest>,
+}
+
+/// A confirmed upload.
+#[derive(Clone, Debug)]
+pub struct Confirmed {
+    /// The file, `confirmed` or further.
+    pub file: File,
+    /// Whether it had been confirmed before.
+    pub repeated: bool,
+}
+
+impl App {
+    /// Confirms an upload. Repeating it gives the same answer.
+    pub async fn confirm_upload(
+        &self,
+        principal: &Principal,
+        id: FileId,
+        request: ConfirmUpload,
+    ) -> Result<Confirmed> {
+        for _ in 0..RACES_MAX {
+            let file = self.file_for(principal, Action::Write, id).await?;
+            if !file.state.is_open() {
+                return already_confirmed(file);
+            }
+            match self.confirm_open(principal, &file, &request).await {
+                Err(ConfirmError::LostRace) => {}
+                Err(ConfirmError::Other(error)) => {
+                    tracing::info!(
+                        event = "upload_confirm_refused",
+                        file_id = %id,
+                        user_id = %principal.subject,
+                        error_code = error.code().as_str(),
+                        "Upload failed: {}", error.code()
+                    );
+                    return Err(error);
+                }
+                Ok(file) => {
+                    return Ok(Confirmed {
+                        file,
+                        repeated: false,
+                    });
+                }
+            }
+        }
+        Err(MetadataError::Conflict.into())
+    }
+
+    /// Confirms on behalf of the sweeper or an observed upload, if the staging object is complete.
+    pub(crate) async fn confirm_unattended(&self, file: &File, actor: &str) -> Result<bool> {
+        let Some(upload) = self.metadata.upload(file.id).await? else {
+            return Ok(false);
+        };
+        let Ok(collection) = self.collection(&file.collection) else {
+            return Ok(false);
+        };
+        let Some(info) = self.staging_object(file, &upload).await? else {
+            return Ok(false);
+        };
+        let Ok(transition) = file.confirm(&upload, &observed(&info), collection, &self.occasion(actor))
+        else {
+            return Ok(false);
+        };
+        match self.metadata.apply(transition).await {
+            Ok(()) => Ok(true),
+            Err(MetadataError::Conflict) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn confirm_open(
+        &self,
+        principal: &Principal,
+        file: &File,
+        request: &ConfirmUpload,
+    ) -> std::result::Result<File, ConfirmError> {
+        let upload = self
+            .metadata
+            .upload(file.id)
+            .await?
+            .ok_or_else(|| ServiceError::Internal(format!("file {} has no upload", file.id)))?;
+        let collection = self.collection(&file.collection)?;
+        let Some(info) = self.staging_object(file, &upload).await? else {
+            return Err(incomplete(&upload).into());
+        };
+        let mut file = file.clone();
+        if let Some(checksum) = request.checksum_sha256 {
+            if let Some(declared) = file.declared.sha256
+                && declared != checksum
+            {
+                return Err(checksum_mismatch(declared, checksum).into());
+            }
+            file.declared.sha256 = Some(checksum);
+        }
+        let occasion = self.occasion(&principal.subject);
+        let mut transition = file.confirm(&upload, &observed(&info), collection, &occasion)?;
+        if let Some(metadata) = &request.metadata {
+            transition.file.metadata.extend(metadata.clone());
+        }
+        if let Some(record) = &request.record {
+            transition.record = self.record_to_link(principal, &file.owner, Some(record)).await?;
+            transition.file.record = Some(record.clone());
+        }
+        if request.metadata.is_some() || request.record.is_some() {
+            admit_metadata(&transition.file)?;
+        }
+        let confirmed = transition.file.clone();
+        match self.metadata.apply(transition).await {
+            Ok(()) => {}
+            Err(MetadataError::Conflict) => return Err(ConfirmError::LostRace),
+            Err(error) => return Err(error.into()),
+        }
+        tracing::info!(
+            event = "file_created",
+            operation = "upload",
+            file_id = %confirmed.id,
+            user_id = %principal.subject,
+            file_size = info.size_bytes,
+            bucket = %confirmed.bucket,
+            status = "success",
+            "Upload completed: {}", confirmed.id
+        );
+        metrics::counter!("cloakroom_uploads_confirmed_total", "collection" => confirmed.collection.clone())
+            .increment(1);
+        metrics::histogram!("cloakroom_upload_size_bytes", "collection" => confirmed.collection.clone())
+            .record(info.size_bytes as f64);
+        Ok(confirmed)
+    }
+
+    /// The complete staging object, if it is there.
+    pub(crate) async fn staging_object(&self, file: &File, upload: &Upload) -> Result<Option<ObjectInfo>> {
+        let path = ObjectPath::new(&file.bucket, &upload.staging_key);
+        match self.objects.head(&path, &GetOptions::default()).await {
+            Ok(info) => Ok(Some(info)),
+            Err(ObjectError::NotFound | ObjectError::NoSuchBucket(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+enum ConfirmError {
+    LostRace,
+    Other(ServiceError),
+}
+
+impl<E: Into<ServiceError>> From<E> for ConfirmError {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+fn already_confirmed(file: File) -> Result<Confirmed> {
+    match file.state {
+        FileState::Reaping | FileState::Expired => Err(Refusal::new(
+            ErrorCode::UploadExpired,
+            "Nobody confirmed this upload in time, or it was aborted; sign a new one.",
+        )
+        .with("file_id", file.id.to_string())
+        .into()),
+        FileState::Trashed | FileState::Purging => Err(Refusal::new(
+            ErrorCode::InvalidState,
+            "The file was deleted; restore it first.",
+        )
+        .with("file_id", file.id.to_string())
+        .with("state", file.state.as_str())
+        .into()),
+        _ => Ok(Confirmed { file, repeated: true }),
+    }
+}
+
+fn incomplete(upload: &Upload) -> Refusal {
+    let what = match upload.method {
+        UploadMethod::Multipart => "The parts are not put together yet; call complete with their ETags.",
+        _ => "The bytes have not arrived; send them to the upload URL first.",
+    };
+    Refusal::new(ErrorCode::UploadIncomplete, what)
+        .with("file_id", upload.file_id.to_string())
+        .with("expires_at", upload.expires_at.to_string())
+}
+
+/// What the store shows, in the core's words.
+fn observed(info: &ObjectInfo) -> ObservedObject {
+    let sha256 = info
+        .checksums
+        .0
+        .get(&ChecksumAlgorithm::Sha256)
+        // A composite (`...-3`) is no digest of the bytes and does not decode.
+        .and_then(|text| STANDARD.decode(text).ok())
+        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+        .map(Sha256Digest);
+    ObservedObject {
+        staged: Staged {
+            size_bytes: info.size_bytes,
+            etag: info.etag.clone(),
+            generation: info.generation.clone(),
+        },
+        content_type: info.attributes.content_type.clone(),
+        sha256,
+    }
+}

@@ -1,0 +1,223 @@
+//! Large files in parts: more part URLs, what has arrived, putting them together, giving up.
+
+use cloakroom_core::access::{Action, Principal};
+use cloakroom_core::error::{ErrorCode, Refusal};
+use cloakroom_core::file::{File, FileState};
+use cloakroom_core::id::FileId;
+use cloakroom_core::ports::metadata::MetadataError;
+use cloakroom_core::ports::objects::{CompletedPart, ObjectError, ObjectPath, Part, WriteConditions};
+use cloakroom_core::ports::signer::SignedRequest;
+use cloakroom_core::upload::{PARTS_MAX, Upload, UploadMethod};
+use jiff::Timestamp;
+
+use super::RACES_MAX;
+use super::confirm::{ConfirmUpload, Confirmed};
+use crate::app::App;
+use crate::error::Result;
+
+/// Most part URLs in one answer.
+const PART_NUMBERS_MAX: usize = 1_000;
+
+/// One part to send.
+#[derive(Clone, Debug)]
+pub struct SignedPart {
+    /// 1 to 10,000.
+    pub number: u32,
+    /// Where to send it.
+    pub request: SignedRequest,
+}
+
+/// What has arrived of a multipart upload.
+#[derive(Clone, Debug)]
+pub struct UploadedParts {
+    /// The store's id of the upload.
+    pub multipart_id: String,
+    /// Size of every part but the last.
+    pub part_size_bytes: u64,
+    /// The parts that are there.
+    pub parts: Vec<Part>,
+}
+
+impl App {
+    pub(super) fn sign_part(
+        &self,
+        path: &ObjectPath,
+        multipart_id: &str,
+        number: u32,
+        expires_in_seconds: u32,
+        now: Timestamp,
+    ) -> Result<SignedPart> {
+        let request = self
+            .signer
+            .part(path, multipart_id, number, expires_in_seconds, now)?;
+        Ok(SignedPart { number, request })
+    }
+
+    /// Signs more parts, or the same ones again.
+    pub async fn sign_parts(
+        &self,
+        principal: &Principal,
+        id: FileId,
+        numbers: &[u32],
+    ) -> Result<Vec<SignedPart>> {
+        if numbers.is_empty()
+            || numbers.len() > PART_NUMBERS_MAX
+            || numbers.iter().any(|n| !(1..=PARTS_MAX).contains(n))
+        {
+            return Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!("Ask for 1 to {PART_NUMBERS_MAX} part numbers between 1 and {PARTS_MAX}."),
+            )
+            .with("field", "part_numbers")
+            .into());
+        }
+        let (file, upload, multipart_id) = self.open_multipart(principal, id).await?;
+        let collection = self.collection(&file.collection)?;
+        let path = ObjectPath::new(&file.bucket, &upload.staging_key);
+        let now = self.now();
+        numbers
+            .iter()
+            .map(|&number| {
+                self.sign_part(
+                    &path,
+                    &multipart_id,
+                    number,
+                    collection.upload_expires_seconds,
+                    now,
+                )
+            })
+            .collect()
+    }
+
+    /// The parts that have arrived, so that an interrupted client sends only the others.
+    pub async fn uploaded_parts(&self, principal: &Principal, id: FileId) -> Result<UploadedParts> {
+        let (file, upload, multipart_id) = self.open_multipart(principal, id).await?;
+        let path = ObjectPath::new(&file.bucket, &upload.staging_key);
+        let parts = match self.objects.multipart(&path, &multipart_id).await {
+            Ok((_, parts)) => parts,
+            // Completed, not yet confirmed: nothing is left to send.
+            Err(ObjectError::NoSuchUpload) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(UploadedParts {
+            multipart_id,
+            part_size_bytes: upload.part_size_bytes.unwrap_or_default(),
+            parts,
+        })
+    }
+
+    /// Puts the parts together and confirms. With no list, whatever has arrived is taken.
+    pub async fn complete_upload(
+        &self,
+        principal: &Principal,
+        id: FileId,
+        parts: Vec<CompletedPart>,
+    ) -> Result<Confirmed> {
+        let file = self.file_for(principal, Action::Write, id).await?;
+        if file.state.is_open() {
+            let (file, upload, multipart_id) = self.open_multipart(principal, id).await?;
+            self.put_together(&file, &upload, &multipart_id, parts).await?;
+        }
+        self.confirm_upload(principal, id, ConfirmUpload::default()).await
+    }
+
+    async fn put_together(
+        &self,
+        file: &File,
+        upload: &Upload,
+        multipart_id: &str,
+        mut parts: Vec<CompletedPart>,
+    ) -> Result<()> {
+        let path = ObjectPath::new(&file.bucket, &upload.staging_key);
+        if parts.is_empty() {
+            if self.staging_object(file, upload).await?.is_some() {
+                return Ok(());
+            }
+            let (_, arrived) = self
+                .objects
+                .multipart(&path, multipart_id)
+                .await
+                .map_err(part_refusal)?;
+            parts = arrived
+                .into_iter()
+                .map(|part| CompletedPart {
+                    number: part.number,
+                    etag: part.etag,
+                    ..CompletedPart::default()
+                })
+                .collect();
+        }
+        if parts.is_empty() {
+            return Err(Refusal::new(ErrorCode::UploadIncomplete, "No part has arrived yet.").into());
+        }
+        match self
+            .objects
+            .complete_multipart(&path, multipart_id, &parts, WriteConditions::default())
+            .await
+        {
+            Ok(_) => Ok(()),
+            // Completed before, and the store has forgotten the upload: what counts is the object.
+            Err(ObjectError::NoSuchUpload) if self.staging_object(file, upload).await?.is_some() => Ok(()),
+            Err(error) => Err(part_refusal(error)),
+        }
+    }
+
+    /// Gives an upload up: the row is claimed first, then a job removes what has arrived.
+    pub async fn abort_upload(&self, principal: &Principal, id: FileId) -> Result<()> {
+        for _ in 0..RACES_MAX {
+            let file = self.file_for(principal, Action::Write, id).await?;
+            if matches!(file.state, FileState::Reaping | FileState::Expired) {
+                return Ok(());
+            }
+            let Some(upload) = self.metadata.upload(id).await? else {
+                return Err(Refusal::file_not_found(&id).into());
+            };
+            let transition = file.reap(&upload, "aborted", &self.occasion(&principal.subject))?;
+            match self.metadata.apply(transition).await {
+                Ok(()) => return Ok(()),
+                Err(MetadataError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(MetadataError::Conflict.into())
+    }
+
+    async fn open_multipart(&self, principal: &Principal, id: FileId) -> Result<(File, Upload, String)> {
+        let file = self.file_for(principal, Action::Write, id).await?;
+        let upload = self.metadata.upload(id).await?;
+        let multipart_id = upload.as_ref().and_then(|upload| upload.multipart_id.clone());
+        match (upload, multipart_id) {
+            (Some(upload), Some(multipart_id))
+                if upload.method == UploadMethod::Multipart && file.state.is_open() =>
+            {
+                Ok((file, upload, multipart_id))
+            }
+            _ => Err(
+                Refusal::new(ErrorCode::InvalidState, "This is not an open multipart upload.")
+                    .with("file_id", id.to_string())
+                    .with("state", file.state.as_str())
+                    .into(),
+            ),
+        }
+    }
+}
+
+fn part_refusal(error: ObjectError) -> crate::error::ServiceError {
+    match error {
+        ObjectError::InvalidPart(_)
+        | ObjectError::InvalidPartOrder
+        | ObjectError::PartTooSmall { .. }
+        | ObjectError::NoSuchUpload
+        | ObjectError::InvalidArgument(_) => {
+            Refusal::new(ErrorCode::InvalidPart, sentence(&error.to_string())).into()
+        }
+        other => other.into(),
+    }
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        format!("{}{}.", first.to_uppercase(), chars.as_str())
+    })
+}

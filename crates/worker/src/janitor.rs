@@ -1,0 +1,84 @@
+//! The janitor: sweeps that are idempotent, take no input, and run at start and then periodically.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloakroom_service::{App, Result};
+use futures_util::future::BoxFuture;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+/// One sweep.
+pub struct Sweep {
+    /// Its name in logs and metrics.
+    pub name: &'static str,
+    /// Its period, in rounds of the janitor (a round is a minute unless configured).
+    pub every_rounds: u32,
+    /// What it does; returns how many things it found to do.
+    pub run: for<'a> fn(&'a App) -> BoxFuture<'a, Result<u64>>,
+}
+
+/// Every sweep there is.
+pub const SWEEPS: &[Sweep] = &[
+    Sweep {
+        name: "recover_intents",
+        every_rounds: 1,
+        run: |app| Box::pin(async { Ok(app.recover_intents().await?.into()) }),
+    },
+    Sweep {
+        name: "expired_uploads",
+        every_rounds: 1,
+        run: |app| Box::pin(async { Ok(app.sweep_expired_uploads().await?.into()) }),
+    },
+    Sweep {
+        name: "trash",
+        every_rounds: 1,
+        run: |app| Box::pin(async { Ok(app.sweep_trash().await?.into()) }),
+    },
+    Sweep {
+        name: "staging",
+        every_rounds: 10,
+        run: |app| Box::pin(async { Ok(app.sweep_staging().await?.into()) }),
+    },
+    Sweep {
+        name: "log",
+        every_rounds: 60,
+        run: |app| Box::pin(app.trim_log()),
+    },
+];
+
+/// Sweeps until told to stop. A failing sweep is logged and tried again in its next round.
+pub async fn run(app: Arc<App>, round: Duration, shutdown: CancellationToken) {
+    let mut ticks = tokio::time::interval(round);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut count: u32 = 0;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        for sweep in SWEEPS
+            .iter()
+            .filter(|sweep| count.is_multiple_of(sweep.every_rounds))
+        {
+            if shutdown.is_cancelled() {
+                return;
+            }
+            sweep_once(&app, sweep).await;
+        }
+        count = count.wrapping_add(1);
+    }
+}
+
+async fn sweep_once(app: &App, sweep: &Sweep) {
+    match (sweep.run)(app).await {
+        Ok(0) => {}
+        Ok(found) => {
+            metrics::counter!("cloakroom_swept_total", "sweep" => sweep.name).increment(found);
+            tracing::info!(event = "sweep", operation = sweep.name, found, "Sweep done");
+        }
+        Err(error) => {
+            tracing::warn!(event = "sweep_error", operation = sweep.name, %error, "a sweep failed for now")
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Background work: the runner that claims jobs, the janitor that sweeps, the processors that make something of
+//! verified bytes.
+//!
+//! | to add | write | and |
+//! |---|---|---|
+//! | a processor | `processors/<name>.rs` | one line in [`processors::registry`] |
+//! | a sweep | a use case in the service | one line in [`janitor::SWEEPS`] |
+
+pub mod janitor;
+pub mod processors;
+pub mod runner;
+pub mod signals;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloakroom_core::id::WorkerId;
+use cloakroom_service::App;
+use tokio_util::sync::CancellationToken;
+
+/// How a worker works.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// Who claims.
+    pub id: WorkerId,
+    /// Jobs at the same time.
+    pub concurrency: usize,
+    /// How long a claim holds unless extended; a dead worker's jobs are taken over after this.
+    pub lease: Duration,
+    /// How often to look for jobs without being woken.
+    pub poll: Duration,
+    /// How long running jobs may take to end at shutdown before they are given back.
+    pub grace: Duration,
+    /// One round of the janitor.
+    pub sweep_every: Duration,
+}
+
+impl WorkerOptions {
+    /// The defaults, under this name.
+    pub fn new(id: WorkerId) -> Self {
+        Self {
+            id,
+            concurrency: 4,
+            lease: Duration::from_secs(15),
+            poll: Duration::from_secs(1),
+            grace: Duration::from_secs(20),
+            sweep_every: Duration::from_mins(1),
+        }
+    }
+}
+
+/// Works until told to stop, then drains.
+pub async fn run(app: Arc<App>, options: WorkerOptions, shutdown: CancellationToken) {
+    tokio::join!(
+        runner::run(Arc::clone(&app), &options, shutdown.clone()),
+        janitor::run(app, options.sweep_every, shutdown.clone()),
+    );
+}

@@ -1,0 +1,239 @@
+//! The runner: claims jobs, runs them, holds on to their leases, and says what became of them.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cloakroom_core::id::JobId;
+use cloakroom_core::job::{Job, JobKind, JobLease, JobOutcome};
+use cloakroom_core::ports::metadata::{Claim, MetadataError};
+use cloakroom_core::ports::signals::Topic;
+use cloakroom_service::App;
+use cloakroom_service::processing::{Attempt, AttemptError};
+use futures_util::FutureExt;
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::WorkerOptions;
+
+/// Wait before work that an unreachable database or store held up is tried again.
+const UNAVAILABLE_WAIT: SignedDuration = SignedDuration::from_secs(5);
+/// A job that was begun so often beyond its attempts without a verdict kills whoever runs it: crashes are not
+/// counted against a job until then.
+const CRASHES_MAX: u32 = 20;
+
+/// Jobs that are running here, so that their leases are held.
+type Running = Arc<Mutex<HashMap<JobId, Held>>>;
+
+struct Held {
+    lease: JobLease,
+    lost: CancellationToken,
+}
+
+/// Runs jobs until told to stop; then claims no more, lets running ones end, and gives back what does not end in
+/// time.
+pub async fn run(app: Arc<App>, options: &WorkerOptions, shutdown: CancellationToken) {
+    let running: Running = Arc::default();
+    let mut tasks: JoinSet<()> = JoinSet::new();
+    let mut wake = app.signals.subscribe(Topic::Jobs);
+    let heartbeat = tokio::spawn(hold_leases(Arc::clone(&app), Arc::clone(&running), options.lease));
+    while !shutdown.is_cancelled() {
+        while tasks.try_join_next().is_some() {}
+        let free = options.concurrency.saturating_sub(tasks.len());
+        if free == 0 {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                _ = tasks.join_next() => {}
+            }
+            continue;
+        }
+        let claimed = claim(&app, options, free).await;
+        if claimed.is_empty() {
+            let wait = until_next(&app, options.poll).await;
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = wake.wait(wait) => {}
+                Some(_) = tasks.join_next() => {}
+            }
+            continue;
+        }
+        for job in claimed {
+            let lost = CancellationToken::new();
+            lock(&running).insert(
+                job.id,
+                Held {
+                    lease: job.lease(),
+                    lost: lost.clone(),
+                },
+            );
+            tasks.spawn(attend(Arc::clone(&app), job, Arc::clone(&running), lost));
+        }
+    }
+    drain(&app, tasks, &running, options.grace).await;
+    heartbeat.abort();
+}
+
+async fn claim(app: &App, options: &WorkerOptions, limit: usize) -> Vec<Job> {
+    let lease = SignedDuration::try_from(options.lease).unwrap_or(SignedDuration::from_secs(15));
+    let claim = Claim {
+        worker: &options.id,
+        now: app.now(),
+        lease,
+        limit: u32::try_from(limit).unwrap_or(u32::MAX),
+    };
+    match app.metadata.claim(&claim).await {
+        Ok(jobs) => jobs,
+        Err(error) => {
+            tracing::warn!(event = "claim_error", %error, "no jobs could be claimed for now");
+            Vec::new()
+        }
+    }
+}
+
+/// How long to wait unless woken: until the next job is due, but not longer than the poll.
+async fn until_next(app: &App, poll: Duration) -> Duration {
+    let next = app.metadata.next_job_at().await.ok().flatten();
+    let due_in = next.and_then(|at| Duration::try_from(at.duration_since(app.now())).ok());
+    // A due job that could not be claimed must not spin.
+    due_in.unwrap_or(poll).clamp(Duration::from_millis(20), poll)
+}
+
+/// Runs one job to its outcome, unless its lease is lost.
+async fn attend(app: Arc<App>, job: Job, running: Running, lost: CancellationToken) {
+    let started_at = app.now();
+    let work = AssertUnwindSafe(perform(&app, &job)).catch_unwind();
+    let result = tokio::select! {
+        () = lost.cancelled() => Err(AttemptError::Lost),
+        result = work => result.unwrap_or_else(|_| Err(AttemptError::Retry("the job panicked".to_owned()))),
+    };
+    conclude(&app, &job, result).await;
+    lock(&running).remove(&job.id);
+    let seconds = app.now().duration_since(started_at).as_secs_f64();
+    metrics::histogram!("cloakroom_job_duration_seconds", "kind" => job.kind.as_str()).record(seconds);
+}
+
+async fn perform(app: &App, job: &Job) -> Result<Attempt, AttemptError> {
+    if job.attempt > app.policy.retry.attempts_max + CRASHES_MAX {
+        return Err(AttemptError::Retry("its workers died again and again".to_owned()));
+    }
+    match job.kind {
+        JobKind::ProcessFile => {
+            app.process_file(job, &|time| tokio::time::sleep(time).boxed())
+                .await
+        }
+        JobKind::ReapUpload => app.reap_upload(job).await,
+        JobKind::PurgeFile => app.purge_file(job).await,
+        JobKind::RemoveTombstone => app.remove_tombstone(job).await,
+        JobKind::DiscardStaging => app.discard_staging(job).await,
+    }
+}
+
+async fn conclude(app: &App, job: &Job, result: Result<Attempt, AttemptError>) {
+    let now = app.now();
+    let after = |wait: SignedDuration| now.checked_add(wait).unwrap_or(Timestamp::MAX);
+    let outcome = match result {
+        Ok(Attempt::Completed) => return count(job, "completed"),
+        Ok(Attempt::NothingToDo) => JobOutcome::Done,
+        Err(AttemptError::Lost) => {
+            tracing::warn!(event = "job_lost", file_id = %job.file_id, operation = job.kind.as_str(), "the claim was lost");
+            return count(job, "lost");
+        }
+        Err(AttemptError::Overtaken) => JobOutcome::Snooze {
+            run_at: now,
+            reason: "the file was changed at the same time".to_owned(),
+        },
+        Err(AttemptError::Unavailable(reason)) => JobOutcome::Snooze {
+            run_at: after(UNAVAILABLE_WAIT),
+            reason,
+        },
+        Err(AttemptError::Retry(error)) if job.attempt >= app.policy.retry.attempts_max => {
+            tracing::error!(event = "job_dead", file_id = %job.file_id, operation = job.kind.as_str(), %error, "a job went to the dead-letter list");
+            if job.kind == JobKind::ProcessFile
+                && let Err(error) = app.give_up_processing(job, &error).await
+            {
+                // Without its verdict the job must not end (I3): it stays claimed and is taken over.
+                tracing::error!(file_id = %job.file_id, %error, "the file's failure could not be written; trying again");
+                return count(job, "error");
+            }
+            JobOutcome::Dead { error }
+        }
+        Err(AttemptError::Retry(error)) => {
+            tracing::warn!(event = "job_retry", file_id = %job.file_id, operation = job.kind.as_str(), attempt = job.attempt, %error, "a job will be tried again");
+            JobOutcome::Retry {
+                run_at: after(app.policy.retry.delay_after(job.attempt, app.random.unit())),
+                error,
+            }
+        }
+    };
+    let name = match &outcome {
+        JobOutcome::Done => "done",
+        JobOutcome::Retry { .. } => "retry",
+        JobOutcome::Snooze { .. } => "snooze",
+        JobOutcome::Dead { .. } => "dead",
+    };
+    match app.metadata.finish(job.lease(), &outcome, now).await {
+        Ok(()) => count(job, name),
+        Err(MetadataError::Fenced) => count(job, "lost"),
+        // Nobody knows of the outcome: when the lease ends the job is run again, which is safe.
+        Err(error) => tracing::error!(file_id = %job.file_id, %error, "a job's outcome could not be written"),
+    }
+}
+
+fn count(job: &Job, outcome: &'static str) {
+    metrics::counter!("cloakroom_jobs_total", "kind" => job.kind.as_str(), "outcome" => outcome).increment(1);
+}
+
+/// Extends the leases of running jobs, and stops jobs whose lease went to somebody else.
+async fn hold_leases(app: Arc<App>, running: Running, lease: Duration) {
+    let mut ticks = tokio::time::interval(lease / 3);
+    loop {
+        ticks.tick().await;
+        let leases: Vec<JobLease> = lock(&running).values().map(|held| held.lease).collect();
+        if leases.is_empty() {
+            continue;
+        }
+        let until = app
+            .now()
+            .checked_add(SignedDuration::try_from(lease).unwrap_or_default())
+            .unwrap_or(Timestamp::MAX);
+        match app.metadata.extend(&leases, until).await {
+            Ok(kept) => {
+                for held in lock(&running).values() {
+                    if leases.contains(&held.lease) && !kept.contains(&held.lease) {
+                        held.lost.cancel();
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(event = "lease_error", %error, "leases could not be extended for now")
+            }
+        }
+    }
+}
+
+/// Waits for running jobs; what does not end within `grace` is given back, its attempt not counted.
+async fn drain(app: &App, mut tasks: JoinSet<()>, running: &Running, grace: Duration) {
+    let ended = tokio::time::timeout(grace, async { while tasks.join_next().await.is_some() {} }).await;
+    if ended.is_ok() {
+        return;
+    }
+    tasks.shutdown().await;
+    let leases: Vec<JobLease> = lock(running).drain().map(|(_, held)| held.lease).collect();
+    for lease in leases {
+        let now = app.now();
+        let outcome = JobOutcome::Snooze {
+            run_at: now,
+            reason: "the worker was stopped".to_owned(),
+        };
+        if let Err(error) = app.metadata.finish(lease, &outcome, now).await {
+            tracing::warn!(%error, "a job was not given back; it is taken over when its lease ends");
+        }
+    }
+}
+
+fn lock(running: &Running) -> std::sync::MutexGuard<'_, HashMap<JobId, Held>> {
+    // Nothing is left half changed when a holder panics: every change is one insert or remove.
+    running.lock().unwrap_or_else(PoisonError::into_inner)
+}
