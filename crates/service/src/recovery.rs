@@ -17,7 +17,7 @@ use futures_util::StreamExt;
 
 use crate::app::App;
 use crate::error::{Result, ServiceError};
-use crate::processing::AttemptError;
+use crate::processing::{AttemptError, Revision};
 
 /// Intents looked at in one round.
 const ROUND_MAX: u32 = 200;
@@ -38,17 +38,27 @@ impl App {
             .intend_update(before, &updated, &transition.event.actor)
             .await?;
         transition.derivatives = derivatives;
-        let outcome = match self.put_sidecar(&transition).await {
+        let outcome = match self.put_sidecar(&transition, Revision::Contended).await {
             Ok(()) => {
                 transition.derivatives.clear();
                 transition.intent = Some(intent);
                 self.metadata.apply(transition).await.map_err(ServiceError::from)
             }
+            Err(AttemptError::Overtaken) => {
+                // The revision is somebody else's, so there is nothing of ours to take back.
+                self.metadata
+                    .end_intent(intent, IntentStatus::RolledBack, None, self.now())
+                    .await?;
+                return Err(MetadataError::Conflict.into());
+            }
             Err(AttemptError::Unavailable(reason)) => Err(ServiceError::Unavailable(reason)),
             Err(error) => Err(ServiceError::Internal(error.to_string())),
         };
         match outcome {
-            Ok(()) => Ok(updated),
+            Ok(()) => {
+                self.drop_sidecars_before(&updated).await;
+                Ok(updated)
+            }
             Err(error) => {
                 if error.code() == ErrorCode::Conflict {
                     // Somebody else's change won; our revision must not look like a newer truth.

@@ -112,29 +112,8 @@ impl App {
         request: SignUpload,
     ) -> Result<Prepared> {
         let collection = Arc::clone(self.collection(&request.collection)?);
-        if !principal.may_use_collection(&collection.name) {
-            return Err(Refusal::new(
-                ErrorCode::InsufficientPermissions,
-                format!(
-                    "This service token is not scoped to collection {}.",
-                    collection.name
-                ),
-            )
-            .into());
-        }
+        let content_type = admit_request(principal, &collection, &request)?;
         let owner = Self::owner_of_new(principal, request.owner.as_deref())?;
-        validate_filename(&request.filename)?;
-        if let Some(description) = &request.description {
-            validate_description(description)?;
-        }
-        let extension = request.filename.rsplit_once('.').map(|(_, extension)| extension);
-        let content_type = match &request.content_type {
-            Some(content_type) => content_type.clone(),
-            None => extension
-                .and_then(MediaType::from_extension)
-                .unwrap_or_else(MediaType::octet_stream),
-        };
-        collection.admit(&request.filename, &content_type, request.size_bytes)?;
         let method = self.upload_method(&collection, request.method, request.size_bytes)?;
         let record = self
             .record_to_link(principal, &owner, request.record.as_ref())
@@ -145,57 +124,13 @@ impl App {
         let (id, request_digest) = match &request.idempotency_key {
             Some(key) => {
                 check_idempotency_key(key)?;
-                (
-                    FileId::from_idempotency_key(&owner, key),
-                    Some(digest_of(&request, &content_type, method)),
-                )
+                let id = FileId::from_idempotency_key(&owner, key);
+                (id, Some(digest_of(&request, &content_type, method)))
             }
             None => (FileId(self.random.uuid_v7(now)), None),
         };
-        let expires_at = now
-            .checked_add(SignedDuration::from_secs(i64::from(
-                collection.upload_expires_seconds,
-            )))
-            .unwrap_or(Timestamp::MAX);
-        let file = File {
-            id,
-            owner,
-            created_by_username: principal.username.clone(),
-            created_by_full_name: principal.full_name.clone(),
-            collection: collection.name.clone(),
-            bucket: collection.bucket.clone(),
-            state: FileState::Pending,
-            version: 1,
-            epoch: 0,
-            record: request.record.clone(),
-            key: collection.key_template.render(&KeyFacts {
-                file_id: id,
-                filename: &request.filename,
-                username: &principal.username,
-                collection: &collection.name,
-                record_id: request.record.as_ref().map(RecordKey::id),
-                at: now,
-            }),
-            filename: request.filename,
-            description: request.description,
-            metadata: request.metadata,
-            declared: Declared {
-                content_type,
-                size_bytes: request.size_bytes,
-                sha256: request.checksum_sha256,
-            },
-            staged: None,
-            verified: None,
-            facts: JsonObject::new(),
-            error: None,
-            created_at: now,
-            updated_at: now,
-            uploaded_at: None,
-            confirmed_at: None,
-            processed_at: None,
-            trash: None,
-        };
-        admit_metadata(&file)?;
+        let seconds = SignedDuration::from_secs(i64::from(collection.upload_expires_seconds));
+        let expires_at = now.checked_add(seconds).unwrap_or(Timestamp::MAX);
         let unknown_size = if self.policy.quota_bytes.is_some() {
             collection.size_bytes_max
         } else {
@@ -204,7 +139,7 @@ impl App {
         let upload = Upload {
             file_id: id,
             method,
-            staging_key: key::staging_key(id, &file.filename, expires_at),
+            staging_key: key::staging_key(id, &request.filename, expires_at),
             expires_at,
             multipart_id: None,
             part_size_bytes: (method == UploadMethod::Multipart)
@@ -212,6 +147,8 @@ impl App {
             request_digest,
             reserved_bytes: request.size_bytes.unwrap_or(unknown_size),
         };
+        let file = new_file(principal, &collection, id, owner, content_type, request, now);
+        admit_metadata(&file)?;
         let mut event = occasion.event(&file, EventKind::Signed);
         event.data.insert("method".to_owned(), method.as_str().into());
         let new = NewFile {
@@ -444,6 +381,83 @@ impl App {
                 }))
             }
         }
+    }
+}
+
+/// The checks of the request alone; returns the content type that counts.
+fn admit_request(principal: &Principal, collection: &Collection, request: &SignUpload) -> Result<MediaType> {
+    if !principal.may_use_collection(&collection.name) {
+        return Err(Refusal::new(
+            ErrorCode::InsufficientPermissions,
+            format!(
+                "This service token is not scoped to collection {}.",
+                collection.name
+            ),
+        )
+        .into());
+    }
+    validate_filename(&request.filename)?;
+    if let Some(description) = &request.description {
+        validate_description(description)?;
+    }
+    let extension = request.filename.rsplit_once('.').map(|(_, extension)| extension);
+    let content_type = match &request.content_type {
+        Some(content_type) => content_type.clone(),
+        None => extension
+            .and_then(MediaType::from_extension)
+            .unwrap_or_else(MediaType::octet_stream),
+    };
+    collection.admit(&request.filename, &content_type, request.size_bytes)?;
+    Ok(content_type)
+}
+
+fn new_file(
+    principal: &Principal,
+    collection: &Collection,
+    id: FileId,
+    owner: String,
+    content_type: MediaType,
+    request: SignUpload,
+    now: Timestamp,
+) -> File {
+    let key = collection.key_template.render(&KeyFacts {
+        file_id: id,
+        filename: &request.filename,
+        username: &principal.username,
+        collection: &collection.name,
+        record_id: request.record.as_ref().map(RecordKey::id),
+        at: now,
+    });
+    File {
+        id,
+        owner,
+        created_by_username: principal.username.clone(),
+        created_by_full_name: principal.full_name.clone(),
+        collection: collection.name.clone(),
+        bucket: collection.bucket.clone(),
+        state: FileState::Pending,
+        version: 1,
+        epoch: 0,
+        record: request.record,
+        key,
+        filename: request.filename,
+        description: request.description,
+        metadata: request.metadata,
+        declared: Declared {
+            content_type,
+            size_bytes: request.size_bytes,
+            sha256: request.checksum_sha256,
+        },
+        staged: None,
+        verified: None,
+        facts: JsonObject::new(),
+        error: None,
+        created_at: now,
+        updated_at: now,
+        uploaded_at: None,
+        confirmed_at: None,
+        processed_at: None,
+        trash: None,
     }
 }
 

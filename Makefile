@@ -1,0 +1,75 @@
+# The commands of a working day. `make` alone lists them.
+#
+# Everything a target needs is installed on its first run, into .venv and .cache or by apt, and is quick when it is
+# already there. Tests start private servers on free ports; the machine's own services are never touched.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+VENV := .venv
+TOOLS := .cache/tools/bin
+SCRIPTS := .ci/run $(wildcard scripts/*)
+PYTEST := $(VENV)/bin/python -m pytest
+
+.PHONY: help run build check fmt lint doc licences advisories scripts-check test test-rust test-acceptance test-env \
+	venv rust-tools bench clean-data
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The recipe ends in `exec`, so the server itself receives Ctrl-C and SIGTERM and drains before it stops.
+run: ## Build the release and start it: API on 8000, S3 endpoint on 9000, data in ./data
+	$(CARGO) build --release --locked --package cloakroom
+	@exec ./target/release/cloakroom serve --dev
+
+build: ## Build the whole workspace (debug)
+	$(CARGO) build --workspace --locked
+
+check: fmt lint doc licences scripts-check ## Everything that can be said without running the program
+
+fmt: rust-tools ## Formatting
+	$(CARGO) fmt --all --check
+
+lint: rust-tools ## Clippy, warnings are errors
+	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
+
+doc: ## API documentation, warnings are errors
+	RUSTDOCFLAGS=--deny=warnings $(CARGO) doc --workspace --no-deps --locked
+
+licences: rust-tools ## Licences, banned crates and sources of the dependency tree
+	$(TOOLS)/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
+
+# Kept out of `check`: it downloads the RustSec database, and a build must not fail because the internet is away or
+# because somebody published an advisory overnight.
+advisories: rust-tools ## Known vulnerabilities in the dependency tree (needs the internet)
+	$(TOOLS)/cargo-deny --locked check advisories
+
+scripts-check: ## Syntax of the shell scripts and of the Python tests
+	for script in $(SCRIPTS); do bash -n "$$script"; done
+	python3 -m compileall -q tests
+
+test: test-rust test-acceptance ## All tests; installs what they need
+
+# The signing tests ask botocore, so they need the Python environment too.
+test-rust: venv ## Rust unit and integration tests
+	$(CARGO) test --workspace --locked
+
+test-acceptance: test-env ## Real clients against the built program (ARGS='-k name' passes options to pytest)
+	$(CARGO) build --locked --package cloakroom
+	$(PYTEST) tests $(ARGS)
+
+test-env: venv ## Everything the acceptance tests need (apt packages, Python environment)
+
+venv: ## The Python environment of the tests
+	scripts/install-test-env
+
+rust-tools: ## rustfmt, clippy and cargo-deny
+	scripts/install-rust-tools
+
+bench: ## Benchmarks
+	benches/run
+
+clean-data: ## Delete ./data: every file and every row of the local instance
+	rm -rf ./data

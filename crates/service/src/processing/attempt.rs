@@ -1,0 +1,61 @@
+//! How an attempt at a job ends.
+
+use cloakroom_core::ports::metadata::MetadataError;
+use cloakroom_core::ports::objects::ObjectError;
+
+use crate::error::ServiceError;
+
+/// Why an attempt ended without a verdict about the file.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError {
+    /// The claim went to somebody else, who is at it now.
+    #[error("the claim was lost")]
+    Lost,
+    /// The row was changed by somebody else (a patch, a delete): begin again from what it is now.
+    #[error("the file was changed at the same time")]
+    Overtaken,
+    /// Try again later.
+    #[error("{0}")]
+    Retry(String),
+    /// Try again later; the store or the database is at fault, so the attempt does not count.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<MetadataError> for AttemptError {
+    fn from(error: MetadataError) -> Self {
+        match error {
+            MetadataError::Fenced => Self::Lost,
+            MetadataError::Conflict => Self::Overtaken,
+            MetadataError::Unavailable(reason) => Self::Unavailable(reason),
+            other => Self::Retry(other.to_string()),
+        }
+    }
+}
+
+impl From<ObjectError> for AttemptError {
+    fn from(error: ObjectError) -> Self {
+        match error {
+            ObjectError::Unavailable(reason) => Self::Unavailable(reason),
+            other => Self::Retry(other.to_string()),
+        }
+    }
+}
+
+impl From<ServiceError> for AttemptError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Unavailable(reason) => Self::Unavailable(reason),
+            other => Self::Retry(other.to_string()),
+        }
+    }
+}
+
+/// Whether the job was completed by the commit itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// The commit that made the change also completed the job.
+    Completed,
+    /// There was nothing (more) to do; the job must still be finished.
+    NothingToDo,
+}
