@@ -8,7 +8,10 @@ use std::process::Command;
 const FILE_LINES_MAX: usize = 600;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace root")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("the workspace root")
 }
 
 /// Files that git tracks or would track.
@@ -29,7 +32,11 @@ fn files() -> Vec<(String, PathBuf)> {
 fn rust_files() -> Vec<(String, String)> {
     files()
         .into_iter()
-        .filter(|(name, _)| Path::new(name).extension().is_some_and(|extension| extension == "rs"))
+        .filter(|(name, _)| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|extension| extension == "rs")
+        })
         .map(|(name, path)| (name, fs::read_to_string(path).expect("a readable source file")))
         .collect()
 }
@@ -41,7 +48,8 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .current_dir(root())
         .output()
         .expect("cargo metadata");
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
     let packages = metadata["packages"].as_array().expect("packages");
     packages
         .iter()
@@ -78,8 +86,14 @@ fn arrows_point_to_the_core() {
         if name == "cloakroom" {
             continue;
         }
-        let (_, ours) = allowed.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("{name} has no rule here"));
-        for used in direct.iter().filter_map(|dependency| dependency.strip_prefix("cloakroom-")) {
+        let (_, ours) = allowed
+            .iter()
+            .find(|(known, _)| known == name)
+            .unwrap_or_else(|| panic!("{name} has no rule here"));
+        for used in direct
+            .iter()
+            .filter_map(|dependency| dependency.strip_prefix("cloakroom-"))
+        {
             assert!(ours.contains(&used), "{name} must not depend on cloakroom-{used}");
         }
         assert!(!direct.contains("cloakroom"), "{name} depends on the binary");
@@ -88,12 +102,17 @@ fn arrows_point_to_the_core() {
 
 #[test]
 fn the_core_does_no_input_or_output() {
-    let banned = ["tokio", "axum", "hyper", "http", "reqwest", "rusqlite", "rustix", "tracing", "rand"];
+    let banned = [
+        "tokio", "axum", "hyper", "http", "reqwest", "rusqlite", "rustix", "tracing", "rand",
+    ];
     for name in ["cloakroom-core", "cloakroom-signing", "cloakroom-service"] {
         for dependency in &dependencies()[name] {
             let excused = name == "cloakroom-signing" && dependency == "http"
                 || name == "cloakroom-service" && dependency == "tracing";
-            assert!(excused || !banned.contains(&dependency.as_str()), "{name} must not depend on {dependency}");
+            assert!(
+                excused || !banned.contains(&dependency.as_str()),
+                "{name} must not depend on {dependency}"
+            );
         }
     }
 }
@@ -109,7 +128,10 @@ fn only_one_crate_speaks_each_language() {
     ];
     for (language, crates) in speaks {
         for (name, direct) in dependencies() {
-            assert!(!direct.contains(*language) || crates.contains(&name.as_str()), "{name} must not use {language}");
+            assert!(
+                !direct.contains(*language) || crates.contains(&name.as_str()),
+                "{name} must not use {language}"
+            );
         }
     }
 }
@@ -118,7 +140,10 @@ fn only_one_crate_speaks_each_language() {
 fn core_nouns_are_not_serialisable() {
     for (name, text) in rust_files() {
         if name.starts_with("crates/core/src/") && !name.starts_with("crates/core/src/format/") {
-            assert!(!text.contains("use serde::"), "{name}: serde belongs to crates/core/src/format");
+            assert!(
+                !text.contains("use serde::"),
+                "{name}: serde belongs to crates/core/src/format"
+            );
         }
     }
 }
@@ -127,14 +152,21 @@ fn core_nouns_are_not_serialisable() {
 fn files_are_short() {
     for (name, text) in rust_files() {
         let lines = text.lines().count();
-        assert!(lines <= FILE_LINES_MAX, "{name} has {lines} lines: which second thing is inside?");
+        assert!(
+            lines <= FILE_LINES_MAX,
+            "{name} has {lines} lines: which second thing is inside?"
+        );
     }
 }
 
 #[test]
 fn names_say_what_is_inside() {
     for (name, _) in files() {
-        let stem = Path::new(&name).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+        let stem = Path::new(&name)
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default()
+            .to_owned();
         for vague in ["util", "utils", "helper", "helpers", "common", "manager", "misc"] {
             assert_ne!(stem, vague, "{name}");
         }
@@ -144,7 +176,13 @@ fn names_say_what_is_inside() {
 #[test]
 fn nothing_is_left_for_later_or_skipped() {
     // Spelled in two halves, so that this file does not find itself.
-    let words = [["TO", "DO"], ["FIX", "ME"], ["todo", "!("], ["unimplemented", "!("], ["#[ign", "ore"]];
+    let words = [
+        ["TO", "DO"],
+        ["FIX", "ME"],
+        ["todo", "!("],
+        ["unimplemented", "!("],
+        ["#[ign", "ore"],
+    ];
     for (name, text) in rust_files() {
         for word in words.map(|halves| halves.concat()) {
             assert!(!text.contains(&word), "{name} contains {word}");
@@ -156,6 +194,9 @@ fn nothing_is_left_for_later_or_skipped() {
 fn every_error_code_is_documented() {
     let page = fs::read_to_string(root().join("docs/errors.md")).expect("docs/errors.md");
     for code in cloakroom_core::error::ErrorCode::ALL {
-        assert!(page.contains(&format!("`{code}`")), "docs/errors.md does not explain {code}");
+        assert!(
+            page.contains(&format!("`{code}`")),
+            "docs/errors.md does not explain {code}"
+        );
     }
 }

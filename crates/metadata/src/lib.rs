@@ -1,0 +1,11 @@
+//! Adapters of the metadata port ([`cloakroom_core::ports::metadata::MetadataStore`]): the only crate that speaks SQL.
+//!
+//! [`sqlite`] is the embedded database. What every adapter promises is said once, in the testkit's
+//! `metadata_store_suite`; how the schema may change is said in `migrations/README.md`.
+
+mod migration;
+mod prefix;
+mod scalar;
+pub mod sqlite;
+
+pub use prefix::{InvalidTablePrefix, TablePrefix};

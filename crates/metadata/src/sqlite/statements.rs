@@ -1,0 +1,190 @@
+//! Every fixed statement, rendered once with the table prefix. Lists are built in [`super::list`].
+
+use crate::prefix::TablePrefix;
+
+/// Columns of a file in the order that [`super::row::file`] reads and [`super::row::bind_file`] writes (from 1).
+macro_rules! file_columns {
+    () => {
+        "f.id, f.owner, f.created_by_username, f.created_by_full_name, f.collection, f.bucket, f.state, f.version, \
+         f.epoch, f.record_kind, f.record_id, f.filename, f.description, f.metadata, f.declared_content_type, \
+         f.declared_size_bytes, f.declared_sha256, f.staged_size_bytes, f.staged_etag, f.staged_generation, \
+         f.verified_sha256, f.verified_size_bytes, f.verified_content_type, f.key, f.facts, f.error_code, \
+         f.error_message, f.created_at, f.updated_at, f.uploaded_at, f.confirmed_at, f.processed_at, f.trash_from, \
+         f.trashed_at, f.purge_at"
+    };
+}
+pub(super) use file_columns;
+
+macro_rules! job_columns {
+    () => {
+        "id, kind, file_id, state, run_at, attempt, lease_epoch, lease_owner, lease_until, last_error, created_at"
+    };
+}
+pub(super) use job_columns;
+
+macro_rules! record_columns {
+    () => {
+        "kind, id, owner, parent_kind, parent_id, payload, meta, version, created_at, updated_at"
+    };
+}
+
+macro_rules! token_columns {
+    () => {
+        "id, name, role, collections, secret_sha256, created_at, expires_at, revoked_at"
+    };
+}
+
+/// The columns that a change of state writes. Neither is in a large index but `state`, so this update is cheap.
+macro_rules! changing_columns {
+    () => {
+        "created_by_username = ?3, created_by_full_name = ?4, bucket = ?6, state = ?7, version = ?8, epoch = ?9, \
+         filename = ?12, description = ?13, metadata = ?14, declared_content_type = ?15, declared_size_bytes = ?16, \
+         declared_sha256 = ?17, staged_size_bytes = ?18, staged_etag = ?19, staged_generation = ?20, \
+         verified_sha256 = ?21, verified_size_bytes = ?22, verified_content_type = ?23, key = ?24, facts = ?25, \
+         error_code = ?26, error_message = ?27, updated_at = ?29, uploaded_at = ?30, confirmed_at = ?31, \
+         processed_at = ?32, trash_from = ?33, trashed_at = ?34, purge_at = ?35"
+    };
+}
+
+macro_rules! statements {
+    ($($name:ident: $sql:expr,)*) => {
+        /// The statements of one table prefix.
+        #[derive(Debug)]
+        pub(super) struct Statements { $(pub(super) $name: String,)* pub(super) prefix: TablePrefix }
+
+        impl Statements {
+            pub(super) fn new(prefix: &TablePrefix) -> Self {
+                Self { $($name: prefix.render($sql),)* prefix: prefix.clone() }
+            }
+
+            /// Every statement with its name.
+            #[cfg(test)]
+            pub(super) fn all(&self) -> Vec<(&'static str, &str)> {
+                vec![$((stringify!($name), self.$name.as_str()),)*]
+            }
+        }
+    };
+}
+
+statements! {
+    // Files
+    file: concat!("SELECT ", file_columns!(), " FROM {p}_files AS f WHERE f.id = ?1"),
+    file_exists: "SELECT 1 FROM {p}_files WHERE id = ?1",
+    insert_file: "INSERT INTO {p}_files (id, owner, created_by_username, created_by_full_name, collection, bucket,
+        state, version, epoch, record_kind, record_id, filename, description, metadata, declared_content_type,
+        declared_size_bytes, declared_sha256, staged_size_bytes, staged_etag, staged_generation, verified_sha256,
+        verified_size_bytes, verified_content_type, key, facts, error_code, error_message, created_at, updated_at,
+        uploaded_at, confirmed_at, processed_at, trash_from, trashed_at, purge_at, open)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
+        ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36)",
+    file_before: "SELECT seq, version, state, open, owner, collection, created_at, record_kind, record_id, filename,
+        description, metadata FROM {p}_files WHERE id = ?1",
+    update_file: concat!("UPDATE {p}_files SET ", changing_columns!(), " WHERE id = ?1"),
+    update_file_and_indexes: concat!("UPDATE {p}_files SET ", changing_columns!(), ", owner = ?2, collection = ?5,
+        record_kind = ?10, record_id = ?11, created_at = ?28, open = ?36 WHERE id = ?1"),
+    delete_file: "DELETE FROM {p}_files WHERE seq = ?1",
+    purgeable_files: "SELECT id FROM {p}_files WHERE purge_at <= ?1 AND state = 'trashed' ORDER BY purge_at LIMIT ?2",
+    linked_file: "SELECT 1 FROM {p}_files WHERE record_kind = ?1 AND record_id = ?2
+        AND state NOT IN ('trashed', 'purging', 'expired', 'reaping') LIMIT 1",
+    count_settled_files: "SELECT state, count(*) FROM {p}_files WHERE open = 0 GROUP BY state",
+    count_open_files: "SELECT state, count(*) FROM {p}_files WHERE open = 1 GROUP BY state",
+
+    // Uploads
+    upload: "SELECT file_id, method, staging_key, expires_at, multipart_id, part_size_bytes, request_digest,
+        reserved_bytes FROM {p}_uploads WHERE file_id = ?1",
+    insert_upload: "INSERT INTO {p}_uploads (file_id, method, staging_key, expires_at, multipart_id, part_size_bytes,
+        request_digest, reserved_bytes, open) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    update_upload: "UPDATE {p}_uploads SET method = ?2, staging_key = ?3, expires_at = ?4, multipart_id = ?5,
+        part_size_bytes = ?6, request_digest = ?7, reserved_bytes = ?8, open = ?9 WHERE file_id = ?1",
+    set_upload_open: "UPDATE {p}_uploads SET open = ?2 WHERE file_id = ?1",
+    expired_uploads: "SELECT file_id FROM {p}_uploads WHERE open = 1 AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2",
+
+    // Derivatives
+    derivatives: "SELECT file_id, name, key, content_type, size_bytes, width, height, error, created_at
+        FROM {p}_derivatives WHERE file_id = ?1 ORDER BY name",
+    put_derivative: "INSERT OR REPLACE INTO {p}_derivatives (file_id, name, key, content_type, size_bytes, width, height,
+        error, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+
+    // Search
+    insert_search: "INSERT INTO {p}_search (rowid, owner, words) VALUES (?1, ?2, ?3)",
+    delete_search: "DELETE FROM {p}_search WHERE rowid = ?1",
+    insert_metadata: "INSERT INTO {p}_file_metadata (k, v, created_at, id, seq) VALUES (?1, ?2, ?3, ?4, ?5)",
+    delete_metadata: "DELETE FROM {p}_file_metadata WHERE k = ?1 AND v = ?2 AND created_at = ?3 AND id = ?4",
+
+    // Events
+    insert_event: "INSERT INTO {p}_events (file_id, version, id, kind, state, actor, data, at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    timeline: "SELECT file_id, version, id, kind, state, actor, data, at FROM {p}_events
+        WHERE file_id = ?1 AND version > ?2 ORDER BY version LIMIT ?3",
+
+    // Usage
+    usage: "SELECT reserved_bytes, stored_bytes, files FROM {p}_usage WHERE owner = ?1",
+    add_usage: "INSERT INTO {p}_usage (owner, reserved_bytes, stored_bytes, files)
+        VALUES (?1, max(0, ?2), max(0, ?3), max(0, ?4))
+        ON CONFLICT (owner) DO UPDATE SET reserved_bytes = max(0, reserved_bytes + ?2),
+        stored_bytes = max(0, stored_bytes + ?3), files = max(0, files + ?4)",
+    stored_bytes: "SELECT coalesce(sum(stored_bytes), 0) FROM {p}_usage",
+
+    // Records
+    record: concat!("SELECT ", record_columns!(), " FROM {p}_records WHERE kind = ?1 AND id = ?2"),
+    record_owner: "SELECT owner FROM {p}_records WHERE kind = ?1 AND id = ?2",
+    child_records: concat!("SELECT ", record_columns!(), " FROM {p}_records WHERE parent_kind = ?1 AND parent_id = ?2
+        ORDER BY kind, id"),
+    insert_record: concat!("INSERT INTO {p}_records (", record_columns!(), ")
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (kind, id) DO NOTHING"),
+    update_record: "UPDATE {p}_records SET owner = ?3, parent_kind = ?4, parent_id = ?5, payload = ?6, meta = ?7,
+        version = ?8, created_at = ?9, updated_at = ?10 WHERE kind = ?1 AND id = ?2 AND version = ?11",
+    delete_record: "DELETE FROM {p}_records WHERE kind = ?1 AND id = ?2 AND version = ?3",
+
+    // Intents
+    insert_intent: "INSERT INTO {p}_wal (id, kind, status, file_id, epoch, data, actor, started_at, lease_until,
+        completed_at, error) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    intent_is_open: "SELECT 1 FROM {p}_wal WHERE id = ?1 AND status IN ('PENDING', 'FAILED')",
+    end_intent: "UPDATE {p}_wal SET status = ?2, error = ?3, completed_at = ?4
+        WHERE id = ?1 AND status IN ('PENDING', 'FAILED')",
+    stale_intents: "SELECT id, kind, status, file_id, epoch, data, actor, started_at, lease_until, completed_at, error
+        FROM {p}_wal WHERE status = 'PENDING' AND lease_until <= ?1 ORDER BY started_at, id LIMIT ?2",
+    trim_intents: "DELETE FROM {p}_wal WHERE id IN (SELECT id FROM {p}_wal
+        WHERE completed_at IS NOT NULL AND completed_at < ?1 ORDER BY completed_at LIMIT ?2)",
+
+    // Jobs
+    insert_job: "INSERT INTO {p}_jobs (id, kind, file_id, state, priority, run_at, attempt, lease_epoch, created_at)
+        VALUES (?1, ?2, ?3, 'ready', ?4, ?5, 0, 0, ?6)
+        ON CONFLICT (file_id, kind) WHERE state IN ('ready', 'running') DO NOTHING",
+    lease_holds: "SELECT 1 FROM {p}_jobs WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running'",
+    complete_job: "DELETE FROM {p}_jobs WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running'",
+    // Both halves walk an index; a running job whose lease ended competes with the waiting ones.
+    claim_jobs: concat!("UPDATE {p}_jobs SET state = 'running', attempt = attempt + 1, lease_epoch = lease_epoch + 1,
+        lease_owner = ?2, lease_until = ?3 WHERE id IN (SELECT id FROM (
+            SELECT id, priority, run_at FROM (SELECT id, priority, run_at FROM {p}_jobs
+                WHERE state = 'ready' AND run_at <= ?1 ORDER BY priority DESC, run_at LIMIT ?4)
+            UNION ALL
+            SELECT id, priority, run_at FROM {p}_jobs WHERE state = 'running' AND lease_until < ?1)
+            ORDER BY priority DESC, run_at LIMIT ?4)
+        RETURNING ", job_columns!()),
+    extend_lease: "UPDATE {p}_jobs SET lease_until = ?3 WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running'",
+    release_job: "UPDATE {p}_jobs SET state = ?3, run_at = coalesce(?4, run_at), attempt = max(0, attempt - ?5),
+        last_error = ?6, lease_owner = NULL, lease_until = NULL
+        WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running'",
+    next_job_at: "SELECT min(run_at) FROM {p}_jobs WHERE state = 'ready' AND priority = ?1",
+    dead_job: "SELECT kind, file_id FROM {p}_jobs WHERE id = ?1 AND state = 'dead'",
+    live_job: "SELECT 1 FROM {p}_jobs WHERE file_id = ?1 AND kind = ?2 AND state IN ('ready', 'running')",
+    revive_job: "UPDATE {p}_jobs SET state = 'ready', run_at = ?2, attempt = 0 WHERE id = ?1",
+    discard_job: "DELETE FROM {p}_jobs WHERE id = ?1 AND state = 'dead'",
+    delete_live_jobs: "DELETE FROM {p}_jobs WHERE file_id = ?1 AND state IN ('ready', 'running')",
+    delete_dead_jobs: "DELETE FROM {p}_jobs WHERE file_id = ?1 AND state = 'dead'",
+    count_jobs: "SELECT state, count(*) FROM {p}_jobs GROUP BY state",
+
+    // Service tokens and settings
+    insert_token: concat!("INSERT INTO {p}_service_tokens (", token_columns!(), ")
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING"),
+    token: concat!("SELECT ", token_columns!(), " FROM {p}_service_tokens WHERE secret_sha256 = ?1"),
+    tokens: concat!("SELECT ", token_columns!(), " FROM {p}_service_tokens ORDER BY created_at DESC, id DESC"),
+    revoke_token: "UPDATE {p}_service_tokens SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL",
+    put_setting: "INSERT INTO {p}_settings (name, value) VALUES (?1, ?2)
+        ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    setting: "SELECT value FROM {p}_settings WHERE name = ?1",
+
+    // A write that changes nothing and is yet a write.
+    touch: "UPDATE {p}_migrations SET applied_at = applied_at WHERE version = 1",
+}

@@ -1,0 +1,257 @@
+//! What the cases are played on: a store, a clock, randomness, and the usual steps of a file's life.
+
+use std::sync::Arc;
+
+use cloakroom_core::JsonObject;
+use cloakroom_core::derivative::Derivative;
+use cloakroom_core::event::Event;
+use cloakroom_core::file::File;
+use cloakroom_core::id::{FileId, JobId, WorkerId};
+use cloakroom_core::job::{Job, JobKind, NewJob};
+use cloakroom_core::ports::clock::Clock as _;
+use cloakroom_core::ports::metadata::{
+    Claim, Cursor, FileQuery, Inserted, MetadataStore, NewFile, Page, Usage,
+};
+use cloakroom_core::ports::random::Random as _;
+use cloakroom_core::transition::{Occasion, Transition};
+use cloakroom_core::upload::Upload;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::clock::MockClock;
+use crate::fixtures::{sample_collection, sample_new_file, sample_observed, sample_verified};
+use crate::random::SeededRandom;
+
+/// The store under test.
+pub type Store = Arc<dyn MetadataStore>;
+
+/// How long a claim holds in the cases.
+pub(super) const LEASE: SignedDuration = SignedDuration::from_secs(30);
+
+/// A store with a clock and randomness.
+pub(super) struct Stage {
+    pub(super) store: Store,
+    pub(super) clock: MockClock,
+    pub(super) random: SeededRandom,
+}
+
+/// Everything that an operation on a file may leave behind.
+#[derive(Debug, PartialEq)]
+pub(super) struct Trace {
+    pub(super) file: Option<File>,
+    pub(super) upload: Option<Upload>,
+    pub(super) events: Vec<Event>,
+    pub(super) derivatives: Vec<Derivative>,
+    pub(super) jobs: Vec<Job>,
+    pub(super) usage: Usage,
+}
+
+impl Stage {
+    pub(super) fn new(store: Store) -> Self {
+        Self {
+            store,
+            clock: MockClock::new(),
+            random: SeededRandom::default(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) fn pass(&self, seconds: i64) -> Timestamp {
+        self.clock.advance(SignedDuration::from_secs(seconds))
+    }
+
+    pub(super) fn occasion(&self) -> Occasion<'_> {
+        Occasion {
+            now: self.now(),
+            actor: "tester",
+            random: &self.random,
+        }
+    }
+
+    pub(super) fn new_file(&self) -> NewFile {
+        sample_new_file(&self.random, self.now())
+    }
+
+    /// A sample that differs in what `change` does.
+    pub(super) fn new_file_with(&self, change: impl FnOnce(&mut File)) -> NewFile {
+        let mut new = self.new_file();
+        change(&mut new.file);
+        new.event.state = new.file.state;
+        new
+    }
+
+    pub(super) async fn insert(&self, new: NewFile) -> (File, Upload) {
+        let (file, upload) = (new.file.clone(), new.upload.clone());
+        assert_eq!(self.store.insert(new).await.expect("insert"), Inserted::New);
+        (file, upload)
+    }
+
+    pub(super) async fn sign(&self) -> (File, Upload) {
+        self.insert(self.new_file()).await
+    }
+
+    pub(super) async fn apply(&self, transition: Transition) -> File {
+        let file = transition.file.clone();
+        self.store.apply(transition).await.expect("apply");
+        file
+    }
+
+    pub(super) fn confirmation(&self, file: &File, upload: &Upload) -> Transition {
+        file.confirm(
+            upload,
+            &sample_observed(file),
+            &sample_collection(),
+            &self.occasion(),
+        )
+        .expect("a sample may be confirmed")
+    }
+
+    pub(super) async fn confirm(&self, file: &File, upload: &Upload) -> File {
+        self.apply(self.confirmation(file, upload)).await
+    }
+
+    pub(super) async fn process(&self, file: &File) -> File {
+        self.apply(
+            file.process(&self.occasion())
+                .expect("a confirmed file may be processed"),
+        )
+        .await
+    }
+
+    pub(super) fn readiness(&self, file: &File) -> Transition {
+        file.ready(
+            sample_verified(file),
+            JsonObject::new(),
+            Vec::new(),
+            &self.occasion(),
+        )
+        .expect("a processed file may be ready")
+    }
+
+    /// From nothing to `ready`.
+    pub(super) async fn ready(&self, new: NewFile) -> File {
+        let (file, upload) = self.insert(new).await;
+        let file = self.confirm(&file, &upload).await;
+        let file = self.process(&file).await;
+        self.apply(self.readiness(&file)).await
+    }
+
+    /// A file whose processing somebody has claimed.
+    pub(super) async fn claimed(&self) -> (File, Job) {
+        let (file, upload) = self.sign().await;
+        let file = self.confirm(&file, &upload).await;
+        let mut jobs = self.claim("worker-1", 10).await;
+        assert_eq!(jobs.len(), 1, "one job waits");
+        (file, jobs.remove(0))
+    }
+
+    pub(super) async fn claim(&self, worker: &str, limit: u32) -> Vec<Job> {
+        let worker = WorkerId(worker.to_owned());
+        let claim = Claim {
+            worker: &worker,
+            now: self.now(),
+            lease: LEASE,
+            limit,
+        };
+        self.store.claim(&claim).await.expect("claim")
+    }
+
+    pub(super) fn new_job(&self, kind: JobKind, file_id: FileId) -> NewJob {
+        let now = self.now();
+        NewJob {
+            id: JobId(self.random.uuid_v7(now)),
+            kind,
+            file_id,
+            run_at: now,
+        }
+    }
+
+    /// A job about a file of its own.
+    pub(super) async fn enqueue(&self, kind: JobKind) -> NewJob {
+        let job = self.new_job(kind, FileId(self.random.uuid_v7(self.now())));
+        assert!(
+            self.store.enqueue(&job).await.expect("enqueue"),
+            "nothing of this kind waits for a new file"
+        );
+        job
+    }
+
+    pub(super) async fn job(&self, id: JobId) -> Option<Job> {
+        let jobs = self.store.jobs(None, None, 1000).await.expect("jobs");
+        jobs.items.into_iter().find(|job| job.id == id)
+    }
+
+    pub(super) async fn file(&self, id: FileId) -> File {
+        self.store
+            .file(id)
+            .await
+            .expect("file")
+            .expect("the file is there")
+    }
+
+    pub(super) async fn events(&self, id: FileId) -> Vec<Event> {
+        self.store.timeline(id, None, 1000).await.expect("timeline").items
+    }
+
+    pub(super) async fn trace(&self, id: FileId, owner: &str) -> Trace {
+        let jobs = self.store.jobs(None, None, 1000).await.expect("jobs").items;
+        Trace {
+            file: self.store.file(id).await.expect("file"),
+            upload: self.store.upload(id).await.expect("upload"),
+            events: self.events(id).await,
+            derivatives: self.store.derivatives(id).await.expect("derivatives"),
+            jobs: jobs.into_iter().filter(|job| job.file_id == id).collect(),
+            usage: self.store.usage(owner).await.expect("usage"),
+        }
+    }
+
+    pub(super) async fn page(&self, query: &FileQuery) -> Page<File> {
+        self.store.files(query).await.expect("files")
+    }
+
+    /// Ids of every file that a query finds, in order.
+    pub(super) async fn find(&self, query: FileQuery) -> Vec<FileId> {
+        let page = self.page(&FileQuery { limit: 1000, ..query }).await;
+        assert!(!page.more, "a case stays within a page");
+        page.items.into_iter().map(|file| file.id).collect()
+    }
+}
+
+/// Walks a query page by page, with something to do between pages.
+pub(super) async fn walk(stage: &Stage, query: &FileQuery, between: impl AsyncFn()) -> Vec<File> {
+    let mut query = query.clone();
+    let mut found = Vec::new();
+    loop {
+        let page = stage.page(&query).await;
+        assert!(page.items.len() <= query.limit as usize);
+        let Some(last) = page.items.last() else {
+            assert!(!page.more, "a page with more to come is not empty");
+            return found;
+        };
+        query.after = Some(Cursor {
+            created_at: last.created_at,
+            id: last.id,
+        });
+        found.extend(page.items.iter().cloned());
+        if !page.more {
+            return found;
+        }
+        between().await;
+    }
+}
+
+pub(super) fn ids(files: &[File]) -> Vec<FileId> {
+    files.iter().map(|file| file.id).collect()
+}
+
+/// Newest first: the order of every list.
+pub(super) fn newest_first(mut files: Vec<File>) -> Vec<FileId> {
+    files.sort_by_key(|file| std::cmp::Reverse((file.created_at, file.id)));
+    ids(&files)
+}
+
+pub(super) async fn ready_with(stage: &Stage, change: impl FnOnce(&mut File)) -> File {
+    stage.ready(stage.new_file_with(change)).await
+}
