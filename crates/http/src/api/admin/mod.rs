@@ -1,0 +1,4 @@
+//! `/admin`: for administrators alone.
+
+pub mod jobs;
+pub mod service_tokens;

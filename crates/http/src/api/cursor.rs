@@ -1,0 +1,114 @@
+//! Cursors of lists: opaque to clients, so what they hold can change.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloakroom_core::id::{FileId, JobId};
+use cloakroom_core::ports::metadata::Cursor;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::extract::query::{Parameters, invalid};
+use crate::problem::Problem;
+
+/// A place in a list.
+pub trait Position: Sized {
+    /// As bytes.
+    fn to_bytes(&self) -> Vec<u8>;
+    /// From bytes that may come from anybody. Any bytes of the right length are a place, if a strange one.
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
+}
+
+impl Position for Cursor {
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.created_at.as_microsecond().to_be_bytes().to_vec();
+        bytes.extend_from_slice(self.id.0.as_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (time, id) = bytes.split_first_chunk::<8>()?;
+        let micros = i64::from_be_bytes(*time);
+        let end = if micros < 0 {
+            Timestamp::MIN
+        } else {
+            Timestamp::MAX
+        };
+        let created_at = Timestamp::from_microsecond(micros).unwrap_or(end);
+        Some(Self {
+            created_at,
+            id: FileId(Uuid::from_slice(id).ok()?),
+        })
+    }
+}
+
+impl Position for JobId {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.0.as_bytes().to_vec()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Uuid::from_slice(bytes).ok().map(Self)
+    }
+}
+
+/// After the event that made this version.
+impl Position for u64 {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.to_be_bytes().to_vec()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        // Databases count with a sign.
+        bytes
+            .try_into()
+            .ok()
+            .map(Self::from_be_bytes)
+            .map(|version| version.min(i64::MAX.unsigned_abs()))
+    }
+}
+
+/// The cursor as it stands on the wire.
+pub fn encode(position: &impl Position) -> String {
+    URL_SAFE_NO_PAD.encode(position.to_bytes())
+}
+
+/// Takes `cursor` out of a query.
+pub fn take<P: Position>(query: &mut Parameters) -> Result<Option<P>, Problem> {
+    let Some(text) = query.text("cursor") else {
+        return Ok(None);
+    };
+    let position = URL_SAFE_NO_PAD
+        .decode(&text)
+        .ok()
+        .and_then(|bytes| P::from_bytes(&bytes));
+    position
+        .map(Some)
+        .ok_or_else(|| invalid("cursor", "is not a cursor of this list"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_come_back() {
+        let cursor = Cursor {
+            created_at: Timestamp::from_microsecond(1_763_683_200_123_456).expect("a time"),
+            id: FileId(Uuid::from_u128(7)),
+        };
+        let mut query = Parameters::parse(&format!("cursor={}", encode(&cursor)))
+            .map_err(|p| p.code())
+            .expect("a query");
+        assert_eq!(take(&mut query).map_err(|p| p.code()), Ok(Some(cursor)));
+    }
+
+    #[test]
+    fn strange_cursors_are_refused() {
+        for text in ["", "x", "AAAA", "%ff", "//////////8"] {
+            let Ok(mut query) = Parameters::parse(&format!("cursor={text}")) else {
+                continue;
+            };
+            assert!(take::<Cursor>(&mut query).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The native API: one file per endpoint or close group, each with its JSON, its handler and its documentation.
+
+pub mod admin;
+pub mod collections;
+pub(crate) mod cursor;
+pub mod files;
+pub mod me;
+pub mod records;
+pub mod uploads;
+pub(crate) mod wire;

@@ -1,0 +1,121 @@
+//! Whether the process lives and whether it can work; and what it is.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use cloakroom_core::error::ErrorCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::problem::{Problem, Result};
+use crate::state::HttpState;
+
+/// A healthy answer.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health)]
+pub struct HealthBody {
+    /// `ok`.
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
+/// What runs here.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ServiceInfo)]
+pub struct InfoBody {
+    /// `cloakroom`.
+    name: &'static str,
+    /// The program's version.
+    version: String,
+    /// Where the API begins.
+    api: &'static str,
+    /// Where its description is.
+    openapi: &'static str,
+    /// Where its reference is.
+    docs: &'static str,
+}
+
+/// What runs here, and where its parts are.
+#[utoipa::path(
+    get,
+    path = "/",
+    operation_id = "get_info",
+    tag = "operations",
+    security(()),
+    responses((status = OK, description = "Name, version and addresses.", body = InfoBody)),
+)]
+pub async fn get_info(State(state): State<HttpState>) -> Json<InfoBody> {
+    Json(InfoBody {
+        name: "cloakroom",
+        version: state.settings.version.clone(),
+        api: "/api/v1",
+        openapi: "/openapi.json",
+        docs: "/docs",
+    })
+}
+
+/// The process runs.
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    operation_id = "get_liveness",
+    tag = "operations",
+    security(()),
+    responses((status = OK, description = "The process runs.", body = HealthBody)),
+)]
+pub async fn get_liveness() -> Json<HealthBody> {
+    Json(HealthBody { status: "ok" })
+}
+
+/// The database and the object store answer. Asked at most every two seconds, however often this is called.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    operation_id = "get_readiness",
+    tag = "operations",
+    security(()),
+    responses((status = OK, description = "Everything answers.", body = HealthBody)),
+)]
+pub async fn get_readiness(State(state): State<HttpState>) -> Result<Json<HealthBody>> {
+    if state.draining.is_cancelled() {
+        return Err(Problem::new(
+            ErrorCode::Unavailable,
+            "The server is stopping; ask another one.",
+        ));
+    }
+    let ask = async || {
+        Ok::<_, Infallible>(Arc::from(
+            state
+                .app
+                .probe(&|limit| Box::pin(tokio::time::sleep(limit)))
+                .await,
+        ))
+    };
+    let Ok(probes) = state.probes.get(state.app.now(), ask).await;
+    let failing: Vec<&str> = probes
+        .iter()
+        .filter(|probe| probe.error.is_some())
+        .map(|probe| probe.name)
+        .collect();
+    if failing.is_empty() {
+        return Ok(Json(HealthBody { status: "ok" }));
+    }
+    for probe in probes.iter() {
+        if let Some(error) = &probe.error {
+            // The text may name hosts and paths: for the log, not for whoever asks.
+            tracing::warn!(
+                event = "dependency_unhealthy",
+                dependency = probe.name,
+                error,
+                "a dependency does not answer"
+            );
+        }
+    }
+    Err(Problem::new(
+        ErrorCode::Unavailable,
+        format!("No healthy answer from: {}.", failing.join(", ")),
+    )
+    .with("failing", failing))
+}

@@ -1,0 +1,26 @@
+//! The HTTP front: it translates between HTTP and the use cases, and decides nothing itself.
+//!
+//! [`router`] has every route on one page. A request passes [`observe`] (id, span, log line, metrics, panics,
+//! rendering of problems), CORS, then the extractors of its handler: [`auth::Caller`] first, so nothing of a request
+//! is read before its sender is known; then path, query and body, each strict. Handlers live under [`api`], one
+//! endpoint or close group per file. Errors of every layer become answers in [`problem`] alone.
+
+pub mod api;
+pub mod auth;
+pub mod docs_page;
+pub mod extract;
+pub mod health;
+pub mod limits;
+pub mod metrics;
+pub mod observe;
+pub mod openapi;
+pub mod problem;
+pub mod request_id;
+pub mod router;
+pub mod server;
+pub mod state;
+
+pub use auth::{AuthSettings, Authenticator, KeySource};
+pub use router::router;
+pub use server::serve;
+pub use state::{HttpSettings, HttpState};

@@ -1,0 +1,171 @@
+//! The outermost layer: names the request, spans and times it, logs and counts it once, turns panics into answers
+//! and renders problems.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use cloakroom_core::error::ErrorCode;
+use futures_util::FutureExt;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+use tracing::Instrument;
+
+use crate::problem::Problem;
+use crate::request_id::{REQUEST_ID_HEADER, RequestId, TraceIds};
+use crate::state::HttpState;
+
+/// The `path` of requests that no route matched: whatever strangers ask for must not become label values.
+const UNMATCHED: &str = "unmatched";
+
+/// The layer.
+pub async fn observe(State(state): State<HttpState>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let fresh = state.app.random.uuid_v7(state.app.now());
+    let request_id = RequestId::of(request.headers(), fresh);
+    let trace = TraceIds::of(request.headers(), fresh);
+    let method = method_label(request.method());
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let path = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+    let span = tracing::info_span!(
+        "request",
+        request_id = request_id.as_str(),
+        user_id = tracing::field::Empty,
+        trace_id = trace.trace_id,
+        span_id = trace.span_id,
+        method,
+        path,
+    );
+    request.extensions_mut().insert(request_id.clone());
+
+    let in_flight = InFlight::enter();
+    let outcome = AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .instrument(span.clone())
+        .await;
+    drop(in_flight);
+
+    let _inside = span.entered();
+    let response = outcome.unwrap_or_else(|panic| Problem::internal(panic_text(&*panic)).into_response());
+    let mut response = as_problem(&request_id, response);
+    dress(response.headers_mut(), &request_id);
+    record(method, path, response.status(), started);
+    response
+}
+
+/// Renders the problem that a handler answered with, and what the router refuses by itself.
+fn as_problem(request_id: &RequestId, mut response: Response) -> Response {
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        return problem.render(request_id, response);
+    }
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        // The router adds `Allow` on the way out, behind this layer.
+        let message = "This path does not take that method; the header `Allow` names those that it takes.";
+        let problem = Problem::new(ErrorCode::MethodNotAllowed, message);
+        return problem.render(request_id, response);
+    }
+    response
+}
+
+/// Headers of every answer.
+fn dress(headers: &mut HeaderMap, request_id: &RequestId) {
+    headers.insert(REQUEST_ID_HEADER, request_id.to_header());
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::SERVER, HeaderValue::from_static("cloakroom"));
+    or_insert(headers, header::CACHE_CONTROL, "no-store");
+    or_insert(
+        headers,
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; frame-ancestors 'none'",
+    );
+}
+
+fn or_insert(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
+    headers.entry(name).or_insert(HeaderValue::from_static(value));
+}
+
+fn record(method: &'static str, path: &str, status: StatusCode, started: Instant) {
+    let elapsed = started.elapsed();
+    let path = path.to_owned();
+    metrics::counter!(
+        "http_requests_total",
+        "method" => method,
+        "path" => path.clone(),
+        "status" => status.as_str().to_owned(),
+    )
+    .increment(1);
+    metrics::histogram!("http_request_duration_seconds", "method" => method, "path" => path)
+        .record(elapsed.as_secs_f64());
+    let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
+    tracing::info!(
+        event = "http_request",
+        status = status.as_u16(),
+        duration_ms,
+        "request answered"
+    );
+}
+
+/// A method as a label: any token may stand in a request line, not in a metric.
+fn method_label(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] = [
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT",
+    ];
+    KNOWN
+        .into_iter()
+        .find(|known| *known == method.as_str())
+        .unwrap_or("other")
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    format!("panic: {text}")
+}
+
+/// Counts a request while it is being answered, also when its client goes away.
+struct InFlight;
+
+impl InFlight {
+    fn enter() -> Self {
+        metrics::gauge!("http_requests_in_flight").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        metrics::gauge!("http_requests_in_flight").decrement(1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_bounded() {
+        assert_eq!(method_label(&Method::PATCH), "PATCH");
+        assert_eq!(
+            method_label(&Method::from_bytes(b"BREW").expect("a token")),
+            "other"
+        );
+    }
+
+    #[test]
+    fn both_kinds_of_panic_text_are_read() {
+        let text = |panic: Box<dyn Any + Send>| panic_text(&*panic);
+        assert_eq!(text(Box::new("a")), "panic: a");
+        assert_eq!(text(Box::new("b".to_owned())), "panic: b");
+        assert_eq!(text(Box::new(3_u8)), "panic: ");
+    }
+}

@@ -1,0 +1,176 @@
+//! Every route, on one page. Paths and methods stand at the handlers, with their documentation; the OpenAPI document
+//! and the router are made from the same list, so neither can know a route that the other does not.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use cloakroom_core::error::ErrorCode;
+use http::Method;
+use http::header::{self, HeaderName, HeaderValue};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::{admin, collections, files, me, records, uploads};
+use crate::observe::observe;
+use crate::problem::Problem;
+use crate::state::{HttpSettings, HttpState};
+use crate::{docs_page, health, metrics, openapi};
+
+/// How long a browser may remember a preflight answer.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(1);
+
+/// The native API, below `/api/v1`.
+fn api() -> OpenApiRouter<HttpState> {
+    OpenApiRouter::new()
+        .routes(routes!(uploads::sign::sign_upload))
+        .routes(routes!(uploads::batch::sign_uploads))
+        .routes(routes!(uploads::abort::abort_upload))
+        .routes(routes!(
+            uploads::parts::get_upload_parts,
+            uploads::parts::sign_upload_parts
+        ))
+        .routes(routes!(uploads::complete::complete_upload))
+        .routes(routes!(uploads::confirm::confirm_upload))
+        .routes(routes!(files::list::list_files, files::receive::receive_file))
+        .routes(routes!(
+            files::get::get_file,
+            files::change::update_file,
+            files::change::delete_file
+        ))
+        .routes(routes!(files::change::restore_file))
+        .routes(routes!(files::status::get_file_status))
+        .routes(routes!(files::download::download_file))
+        .routes(routes!(files::download::download_derivative))
+        .routes(routes!(files::timeline::get_file_timeline))
+        .routes(routes!(
+            records::put_record,
+            records::get_record,
+            records::delete_record
+        ))
+        .routes(routes!(records::list_record_files))
+        .routes(routes!(me::get_me))
+        .routes(routes!(me::list_my_files))
+        .routes(routes!(me::get_my_usage))
+        .routes(routes!(collections::list_collections))
+        .routes(routes!(collections::get_collection))
+        .routes(routes!(admin::jobs::list_jobs))
+        .routes(routes!(admin::jobs::retry_job))
+        .routes(routes!(admin::jobs::discard_job))
+        .routes(routes!(
+            admin::service_tokens::create_service_token,
+            admin::service_tokens::list_service_tokens
+        ))
+        .routes(routes!(admin::service_tokens::revoke_service_token))
+}
+
+/// For whoever runs it; nobody has to sign in.
+fn operations() -> OpenApiRouter<HttpState> {
+    OpenApiRouter::new()
+        .routes(routes!(health::get_info))
+        .routes(routes!(health::get_liveness))
+        .routes(routes!(health::get_readiness))
+        .routes(routes!(metrics::get_metrics))
+        .routes(routes!(get_openapi))
+        .routes(routes!(docs_page::get_docs))
+}
+
+/// The whole HTTP front.
+pub fn router(state: HttpState) -> Router {
+    let (router, document) = parts(&state.settings);
+    // Serialising what was built from string literals cannot fail.
+    let document = Document(Bytes::from(document.to_json().unwrap_or_default()));
+    router
+        .layer(axum::Extension(document))
+        .fallback(no_such_route)
+        .layer(cors(&state.settings))
+        .layer(from_fn_with_state(state.clone(), observe))
+        .with_state(state)
+}
+
+/// The OpenAPI document.
+pub fn document(settings: &HttpSettings) -> OpenApi {
+    parts(settings).1
+}
+
+fn parts(settings: &HttpSettings) -> (Router<HttpState>, OpenApi) {
+    let (router, mut document) = OpenApiRouter::with_openapi(openapi::base(settings))
+        .merge(operations())
+        .nest("/api/v1", api())
+        .split_for_parts();
+    openapi::complete(&mut document);
+    (router, document)
+}
+
+async fn no_such_route() -> Problem {
+    Problem::new(
+        ErrorCode::RouteNotFound,
+        "There is nothing at this path; /openapi.json lists what there is.",
+    )
+}
+
+/// The document, rendered.
+#[derive(Clone)]
+struct Document(Bytes);
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    operation_id = "get_openapi",
+    tag = "operations",
+    security(()),
+    responses((status = OK, description = "An OpenAPI document.", body = Object, content_type = "application/json")),
+)]
+async fn get_openapi(axum::Extension(Document(document)): axum::Extension<Document>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (headers, document).into_response()
+}
+
+fn cors(settings: &HttpSettings) -> CorsLayer {
+    let origins = if settings.cors_origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(
+            settings
+                .cors_origins
+                .iter()
+                .filter_map(|origin| HeaderValue::try_from(origin).ok()),
+        )
+    };
+    // Credentials travel in a header, never in cookies, so none are allowed.
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("traceparent"),
+            HeaderName::from_static("x-cloakroom-owner"),
+            HeaderName::from_static("x-request-id"),
+        ])
+        .expose_headers([
+            header::ETAG,
+            header::RETRY_AFTER,
+            HeaderName::from_static("x-request-id"),
+        ])
+        .max_age(PREFLIGHT_MAX_AGE)
+}

@@ -1,0 +1,145 @@
+//! What every handler works with.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use cloakroom_core::ports::metadata::Statistics;
+use cloakroom_service::App;
+use cloakroom_service::health::Probe;
+use jiff::{SignedDuration, Timestamp};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::Authenticator;
+use crate::limits::StreamSlots;
+
+/// What the HTTP front is told by configuration.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// Origins whose scripts may call the API (`https://app.example.org`); `*` is any. Empty is none.
+    pub cors_origins: Vec<String>,
+    /// Where clients reach us (`https://files.example.org`), for the OpenAPI document.
+    pub public_url: Option<String>,
+    /// Status streams that one subject may have open at once.
+    pub status_streams_max: u32,
+    /// The version that is shown.
+    pub version: String,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            cors_origins: Vec::new(),
+            public_url: None,
+            status_streams_max: 100,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// Shared by all handlers; cloning it is cheap.
+#[derive(Clone)]
+pub struct HttpState(Arc<Inner>);
+
+/// See [`HttpState`].
+pub struct Inner {
+    /// The use cases.
+    pub app: Arc<App>,
+    /// Verifies credentials.
+    pub authenticator: Authenticator,
+    /// What configuration says.
+    pub settings: HttpSettings,
+    /// Renders metrics, when a recorder is installed.
+    pub prometheus: Option<PrometheusHandle>,
+    /// Cancelled when the server drains: streams end then.
+    pub draining: CancellationToken,
+    /// Open status streams.
+    pub streams: StreamSlots,
+    /// The dependencies' last answers.
+    pub(crate) probes: Timed<Arc<[Probe]>>,
+    /// The last counts.
+    pub(crate) statistics: Timed<Arc<Statistics>>,
+}
+
+impl HttpState {
+    /// Puts the parts together. `draining` is what the caller cancels to stop the server.
+    pub fn new(
+        app: Arc<App>,
+        authenticator: Authenticator,
+        settings: HttpSettings,
+        prometheus: Option<PrometheusHandle>,
+        draining: CancellationToken,
+    ) -> Self {
+        let streams = StreamSlots::new(settings.status_streams_max);
+        Self(Arc::new(Inner {
+            app,
+            authenticator,
+            settings,
+            prometheus,
+            draining,
+            streams,
+            probes: Timed::new(SignedDuration::from_secs(2)),
+            statistics: Timed::new(SignedDuration::from_secs(5)),
+        }))
+    }
+}
+
+impl Deref for HttpState {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// A value that is costly to get and may be a little old. Whoever comes while it is fetched waits for it, so a crowd
+/// of askers is one question.
+pub(crate) struct Timed<T> {
+    good_for: SignedDuration,
+    last: Mutex<Option<(Timestamp, T)>>,
+}
+
+impl<T: Clone> Timed<T> {
+    fn new(good_for: SignedDuration) -> Self {
+        Self {
+            good_for,
+            last: Mutex::new(None),
+        }
+    }
+
+    /// The value as of `now`, fetched if the last one is too old. A failure is not kept.
+    pub(crate) async fn get<E>(
+        &self,
+        now: Timestamp,
+        fetch: impl AsyncFnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut last = self.last.lock().await;
+        if let Some((at, value)) = &*last
+            && now.duration_since(*at).abs() < self.good_for
+        {
+            return Ok(value.clone());
+        }
+        let value = fetch().await?;
+        *last = Some((now, value.clone()));
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_value_is_fetched_again_when_it_is_old() {
+        let timed = Timed::new(SignedDuration::from_secs(2));
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        assert_eq!(
+            timed.get(at(10), async || Err::<u8, _>("down")).await,
+            Err("down")
+        );
+        assert_eq!(timed.get(at(10), async || Ok::<_, ()>(1)).await, Ok(1));
+        assert_eq!(timed.get(at(11), async || Ok::<_, ()>(2)).await, Ok(1));
+        assert_eq!(timed.get(at(12), async || Ok::<_, ()>(3)).await, Ok(3));
+    }
+}

@@ -1,0 +1,15 @@
+//! The HTTP front as a client sees it: real routes, real SQLite, real files.
+
+mod admin;
+mod authentication;
+mod files;
+mod form;
+mod isolation;
+mod keys;
+mod openapi;
+mod operations;
+mod records;
+mod robustness;
+mod status;
+mod test_app;
+mod uploads;
