@@ -1,0 +1,117 @@
+//! The command line: what can be said. What it does is in [`commands`](crate::commands), one file a verb.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{self, Failure};
+use crate::config::{self, Config, Inputs};
+
+/// Leave your files, keep the ticket: uploads that go straight to storage, verified before anybody sees them.
+#[derive(Debug, Parser)]
+#[command(name = "cloakroom", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server: the HTTP API, the S3 endpoint and a worker
+    Serve(commands::serve::Args),
+    /// Print an access token for development, or create a service token
+    Token(commands::token::Args),
+    /// Check or show the configuration
+    Config(commands::config::Args),
+    /// Bring the database to the newest schema
+    Migrate(commands::migrate::Args),
+    /// Print the OpenAPI document
+    Openapi,
+    /// Upload files, and wait until they are verified
+    Put(commands::put::Args),
+    /// Download files, and verify them
+    Get(commands::get::Args),
+    /// List files
+    Ls(commands::ls::Args),
+    /// Delete files: into the trash
+    Rm(commands::rm::Args),
+    /// Show where files stand
+    Status(commands::status::Args),
+    /// Check the whole pipeline, a line a step
+    Smoke(commands::smoke::Args),
+}
+
+/// Where configuration is, for every command that needs it.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ConfigArgs {
+    /// Configuration file [default: cloakroom.toml, if there is one; environment: CLOAKROOM_CONFIG]
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Directory that everything is kept in [default: ./data]
+    #[arg(long, value_name = "PATH")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// What configuration is read from, with these flags as the strongest layer.
+    pub fn inputs(&self, dev: bool) -> Inputs {
+        let mut inputs = Inputs::from_process();
+        inputs.config_file.clone_from(&self.config);
+        inputs.dev = dev;
+        inputs.processors = cloakroom_worker::processors::registry().into_keys().collect();
+        if let Some(path) = &self.data_dir {
+            inputs
+                .flags
+                .push(("data_dir", path.display().to_string(), "--data-dir"));
+        }
+        inputs
+    }
+
+    /// The configuration, or every problem with it.
+    pub fn load(&self, dev: bool) -> Result<Config, Failure> {
+        config::load(&self.inputs(dev)).map_err(Failure::configuration)
+    }
+}
+
+/// Does what the command line says.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::new(format!("cannot start: {error}")).report(),
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(args) => commands::serve::run(args).await,
+            Command::Token(args) => commands::token::run(args).await,
+            Command::Config(args) => commands::config::run(args),
+            Command::Migrate(args) => commands::migrate::run(&args),
+            Command::Openapi => commands::openapi::run(),
+            Command::Put(args) => commands::put::run(args).await,
+            Command::Get(args) => commands::get::run(args).await,
+            Command::Ls(args) => commands::ls::run(args).await,
+            Command::Rm(args) => commands::rm::run(args).await,
+            Command::Status(args) => commands::status::run(args).await,
+            Command::Smoke(args) => commands::smoke::run(args).await,
+        }
+    });
+    // A blocking read that nobody waits for any more must not hold the process.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,80 @@
+//! `config check` and `config show`.
+
+use clap::Subcommand;
+
+use super::{Failure, print};
+use crate::cli::ConfigArgs;
+use crate::config::{missing_for_serving, show};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Say whether a server could start with this configuration; exit code 2 if not
+    Check {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Check for `serve --dev`
+        #[arg(long)]
+        dev: bool,
+    },
+    /// Print every value and where it comes from, secrets masked
+    Show {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Show for `serve --dev`
+        #[arg(long)]
+        dev: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Print docs/configuration.md instead
+        #[arg(long, conflicts_with_all = ["json", "env_example"])]
+        docs: bool,
+        /// Print .env.example instead
+        #[arg(long, conflicts_with = "json")]
+        env_example: bool,
+    },
+}
+
+/// Does it.
+pub fn run(args: Args) -> Result<(), Failure> {
+    match args.action {
+        Action::Check { config, dev } => check(&config, dev),
+        Action::Show { docs: true, .. } => print(&show::markdown()),
+        Action::Show {
+            env_example: true, ..
+        } => print(&show::dotenv_example()),
+        Action::Show {
+            config, dev, json, ..
+        } => {
+            let config = config.load(dev)?;
+            if json {
+                print(&format!("{:#}\n", show::json(&config)))
+            } else {
+                print(&show::table(&config))
+            }
+        }
+    }
+}
+
+fn check(args: &ConfigArgs, dev: bool) -> Result<(), Failure> {
+    let config = args.load(dev)?;
+    for notice in &config.notices {
+        print(&format!("note: {notice}\n"))?;
+    }
+    let missing = if dev {
+        Vec::new()
+    } else {
+        missing_for_serving(&config.settings)
+    };
+    if !missing.is_empty() {
+        return Err(Failure::configuration(missing));
+    }
+    print("The configuration is good.\n")
+}

@@ -1,0 +1,29 @@
+//! Names in the environment beyond those of the settings' table.
+
+/// Variables of the founding documents that name a field of a collection.
+pub const COLLECTION_ALIASES: &[(&str, &str)] =
+    &[("MINIO_BUCKET_RECONCILIATION", "collections.reconciliation.bucket")];
+
+/// Variables of the founding documents that nothing reads yet. They are reported, so that nobody believes that they
+/// do something.
+pub const UNUSED: &[(&str, &str)] = &[
+    ("DATABASE_URL", "metadata is kept in SQLite, in data_dir"),
+    ("REDIS_URL", "one node needs no shared counters"),
+    ("ALERT_WEBHOOK_URL", "no alerts are sent"),
+    (
+        "BACKEND_SERVICE_TOKEN",
+        "make one with `cloakroom token create-service`",
+    ),
+    ("CDN_URL", "downloads are signed for the S3 endpoint"),
+];
+
+/// Variables beginning with `CLOAKROOM_` that are not settings: where the configuration is, and what the client
+/// commands and the project's own tests read.
+pub const NOT_SETTINGS: &[&str] = &[
+    "CLOAKROOM_CONFIG",
+    "CLOAKROOM_URL",
+    "CLOAKROOM_TOKEN",
+    "CLOAKROOM_TOKEN_FILE",
+    "CLOAKROOM_BIN",
+    "CLOAKROOM_READY_FILE",
+];

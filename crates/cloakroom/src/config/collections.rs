@@ -1,0 +1,377 @@
+//! The fields of a `[collections.NAME]` table, and what must hold between them.
+
+use cloakroom_core::collection::{Collection, OBJECT_BYTES_MAX, Visibility};
+use cloakroom_core::key::KeyTemplate;
+use cloakroom_core::media::MediaType;
+use cloakroom_core::upload::UploadMethod;
+use cloakroom_signing::PRESIGN_EXPIRES_SECONDS_MAX;
+use jiff::SignedDuration;
+
+use super::values::{BucketName, Period, Raw, Size, Value};
+
+/// One field of a `[collections.NAME]` table.
+#[derive(Debug)]
+pub struct Field {
+    /// Its name in the table.
+    pub name: &'static str,
+    /// What may be written.
+    pub kind: &'static str,
+    /// What it is for.
+    pub doc: &'static str,
+    /// Reads a value into the collection.
+    pub set: fn(&mut Collection, &Raw) -> Result<(), String>,
+    /// The collection's value, as one would write it.
+    pub show: fn(&Collection) -> String,
+}
+
+const MEDIA_TYPES: &str = "a list of media types such as image/jpeg or image/*";
+const EXTENSIONS: &str = "a list of file name endings such as jpg";
+const NAMES: &str = "a list of processor names";
+
+/// Every field there is.
+pub const FIELDS: &[Field] = &[
+    Field {
+        name: "description",
+        kind: String::KIND,
+        doc: "What the collection is for, in a sentence.",
+        set: |collection, raw| set(&mut collection.description, String::read(raw)),
+        show: |collection| collection.description.clone(),
+    },
+    Field {
+        name: "bucket",
+        kind: BucketName::KIND,
+        doc: "The bucket that its objects live in; made when it is absent.",
+        set: |collection, raw| set(&mut collection.bucket, BucketName::read(raw).map(|name| name.0)),
+        show: |collection| collection.bucket.clone(),
+    },
+    Field {
+        name: "key_template",
+        kind: "a path with placeholders, among them {uuid} or {file_id}",
+        doc: "How the keys of its objects are spelled. Placeholders: {year} {month} {day} {hour} {stem} {username} {timestamp} {uuid} {file_id} {ext} {collection} {record_id}.",
+        set: |collection, raw| set(&mut collection.key_template, read_template(raw)),
+        show: |collection| collection.key_template.as_str().to_owned(),
+    },
+    Field {
+        name: "content_types",
+        kind: MEDIA_TYPES,
+        doc: "Media types that it takes. Empty: every type.",
+        set: |collection, raw| set(&mut collection.content_types, read_each(raw, media_type)),
+        show: |collection| collection.content_types.join(","),
+    },
+    Field {
+        name: "extensions",
+        kind: EXTENSIONS,
+        doc: "File name endings that it takes. Empty: every name.",
+        set: |collection, raw| set(&mut collection.extensions, read_each(raw, extension)),
+        show: |collection| collection.extensions.join(","),
+    },
+    Field {
+        name: "size_max",
+        kind: Size::KIND,
+        doc: "Largest file, at most 5TiB. Above 5GiB only multipart uploads are signed.",
+        set: |collection, raw| set(&mut collection.size_bytes_max, read_size(raw)),
+        show: |collection| Size(collection.size_bytes_max).show(),
+    },
+    Field {
+        name: "size_min",
+        kind: Size::KIND,
+        doc: "Smallest file; 0 takes empty files.",
+        set: |collection, raw| set(&mut collection.size_bytes_min, read_size(raw)),
+        show: |collection| Size(collection.size_bytes_min).show(),
+    },
+    Field {
+        name: "default_method",
+        kind: "put, post or multipart",
+        doc: "How to upload when the client does not say.",
+        set: |collection, raw| set(&mut collection.default_method, read_method(raw)),
+        show: |collection| collection.default_method.as_str().to_owned(),
+    },
+    Field {
+        name: "upload_expires",
+        kind: Period::KIND,
+        doc: "How long a signed upload may be used, at most 7d.",
+        set: |collection, raw| set(&mut collection.upload_expires_seconds, read_expiry(raw)),
+        show: |collection| show_seconds(u64::from(collection.upload_expires_seconds)),
+    },
+    Field {
+        name: "download_expires",
+        kind: Period::KIND,
+        doc: "How long a signed download may be used, at most 7d.",
+        set: |collection, raw| set(&mut collection.download_expires_seconds, read_expiry(raw)),
+        show: |collection| show_seconds(u64::from(collection.download_expires_seconds)),
+    },
+    Field {
+        name: "trash_for",
+        kind: Period::KIND,
+        doc: "How long a deleted file can be restored.",
+        set: |collection, raw| {
+            set(
+                &mut collection.trash_seconds,
+                Period::read(raw).map(Period::seconds),
+            )
+        },
+        show: |collection| show_seconds(collection.trash_seconds),
+    },
+    Field {
+        name: "auto_confirm",
+        kind: bool::KIND,
+        doc: "Confirm an upload as soon as the complete object is seen, without waiting for the client.",
+        set: |collection, raw| set(&mut collection.auto_confirm, bool::read(raw)),
+        show: |collection| collection.auto_confirm.to_string(),
+    },
+    Field {
+        name: "verify_content_type",
+        kind: bool::KIND,
+        doc: "Refuse a file whose bytes are not what its content type says.",
+        set: |collection, raw| set(&mut collection.verify_content_type, bool::read(raw)),
+        show: |collection| collection.verify_content_type.to_string(),
+    },
+    Field {
+        name: "success_action_status",
+        kind: "200, 201 or 204",
+        doc: "Status that a successful form upload answers with.",
+        set: |collection, raw| set(&mut collection.success_action_status, read_status(raw)),
+        show: |collection| collection.success_action_status.to_string(),
+    },
+    Field {
+        name: "visibility",
+        kind: "private or public-read",
+        doc: "Who may read the bytes of a ready file: who is allowed to. `public-read`, for everybody who knows the address, is refused by this version.",
+        set: |collection, raw| set(&mut collection.visibility, read_visibility(raw)),
+        show: |collection| collection.visibility.as_str().to_owned(),
+    },
+    Field {
+        name: "processors",
+        kind: NAMES,
+        doc: "Processors that run on verified files, in order.",
+        set: |collection, raw| set(&mut collection.processors, Vec::read(raw)),
+        show: |collection| collection.processors.join(","),
+    },
+    Field {
+        name: "required_processors",
+        kind: NAMES,
+        doc: "Processors whose failure fails the file.",
+        set: |collection, raw| set(&mut collection.required_processors, Vec::read(raw)),
+        show: |collection| collection.required_processors.join(","),
+    },
+];
+
+fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *place = value?;
+    Ok(())
+}
+
+fn read_template(raw: &Raw) -> Result<KeyTemplate, String> {
+    KeyTemplate::parse(&String::read(raw)?).map_err(|error| error.to_string())
+}
+
+fn read_each(raw: &Raw, read: fn(&str) -> Option<String>) -> Result<Vec<String>, String> {
+    let items = Vec::<String>::read(raw)?;
+    items
+        .iter()
+        .map(|item| read(item).ok_or_else(|| format!("holds {item:?}, which is not one")))
+        .collect()
+}
+
+fn media_type(text: &str) -> Option<String> {
+    let text = text.to_ascii_lowercase();
+    match text.strip_suffix("/*") {
+        Some("*") => Some(text),
+        // A pattern is legal when it would be with a subtype.
+        Some(kind) => MediaType::parse(&format!("{kind}/x"))
+            .ok()
+            .filter(|_| !kind.contains('/'))
+            .map(|_| text),
+        None => MediaType::parse(&text).ok().map(|kind| kind.as_str().to_owned()),
+    }
+}
+
+fn extension(text: &str) -> Option<String> {
+    let text = text.trim_start_matches('.').to_lowercase();
+    let legal = !text.is_empty() && text.len() <= 16 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    legal.then_some(text)
+}
+
+fn read_size(raw: &Raw) -> Result<u64, String> {
+    let size = Size::read(raw)?;
+    if size.0 > OBJECT_BYTES_MAX {
+        return Err("must be at most 5TiB, the largest object of S3".to_owned());
+    }
+    Ok(size.0)
+}
+
+fn read_method(raw: &Raw) -> Result<UploadMethod, String> {
+    // A stream comes to an endpoint of its own, so it is never the method of a signature.
+    UploadMethod::parse(&String::read(raw)?)
+        .filter(|method| *method != UploadMethod::Stream)
+        .ok_or_else(|| "must be put, post or multipart".to_owned())
+}
+
+fn read_expiry(raw: &Raw) -> Result<u32, String> {
+    let seconds = Period::read(raw)?.seconds();
+    u32::try_from(seconds)
+        .ok()
+        .filter(|seconds| (1..=PRESIGN_EXPIRES_SECONDS_MAX).contains(seconds))
+        .ok_or_else(|| "must be from 1s to 7d, the longest life of a signature".to_owned())
+}
+
+fn read_status(raw: &Raw) -> Result<u16, String> {
+    match u32::read(raw)? {
+        200 => Ok(200),
+        201 => Ok(201),
+        204 => Ok(204),
+        other => Err(format!("must be 200, 201 or 204, not {other}")),
+    }
+}
+
+fn read_visibility(raw: &Raw) -> Result<Visibility, String> {
+    match String::read(raw)?.as_str() {
+        "private" => Ok(Visibility::Private),
+        "public-read" => Ok(Visibility::PublicRead),
+        other => Err(format!("must be private or public-read, not {other:?}")),
+    }
+}
+
+fn show_seconds(seconds: u64) -> String {
+    Period(SignedDuration::from_secs(
+        i64::try_from(seconds).unwrap_or(i64::MAX),
+    ))
+    .show()
+}
+
+/// Whether a collection may have this name: it stands in addresses, keys and the environment.
+pub fn is_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&name.len())
+        && name.bytes().all(legal)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// What must hold between the fields of a collection: pairs of field name and message.
+pub fn contradictions(collection: &Collection, known_processors: &[&str]) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    if collection.size_bytes_min > collection.size_bytes_max {
+        let max = Size(collection.size_bytes_max).show();
+        found.push(("size_min", format!("must be at most size_max, which is {max}")));
+    }
+    if collection.visibility == Visibility::PublicRead {
+        found.push((
+            "visibility",
+            "public-read is not offered by this version".to_owned(),
+        ));
+    }
+    for name in &collection.processors {
+        if !known_processors.contains(&name.as_str()) {
+            let known = if known_processors.is_empty() {
+                "none".to_owned()
+            } else {
+                known_processors.join(", ")
+            };
+            found.push(("processors", format!("names {name:?}; this version has {known}")));
+        }
+    }
+    for name in &collection.required_processors {
+        if !collection.processors.contains(name) {
+            found.push((
+                "required_processors",
+                format!("names {name:?}, which is not among its processors"),
+            ));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::presets::{DEFAULT_BUCKET, presets};
+
+    fn text(text: &str) -> Raw {
+        Raw::Text(text.to_owned())
+    }
+
+    fn set_field(collection: &mut Collection, name: &str, raw: &Raw) -> Result<(), String> {
+        let field = FIELDS.iter().find(|field| field.name == name).expect("a field");
+        (field.set)(collection, raw)
+    }
+
+    #[test]
+    fn presets_pass_their_own_checks() {
+        for preset in presets() {
+            assert!(is_name(&preset.name));
+            assert_eq!(contradictions(&preset, &[]), [], "{}", preset.name);
+            let mut copy = Collection::new(&preset.name, DEFAULT_BUCKET);
+            for field in FIELDS {
+                let shown = (field.show)(&preset);
+                (field.set)(&mut copy, &text(&shown))
+                    .unwrap_or_else(|e| panic!("{}.{}: {e}", preset.name, field.name));
+            }
+            assert_eq!(
+                copy, preset,
+                "every field is in the table, and reads back what it shows"
+            );
+        }
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        let table = [
+            ("bucket", text("A")),
+            ("key_template", text("{stem}")),
+            ("content_types", text("image")),
+            ("content_types", text("a/b/*")),
+            ("extensions", text("tar.gz")),
+            ("size_max", text("6TiB")),
+            ("default_method", text("stream")),
+            ("default_method", text("ftp")),
+            ("upload_expires", text("8d")),
+            ("upload_expires", text("0s")),
+            ("success_action_status", Raw::Integer(302)),
+            ("visibility", text("public")),
+            ("auto_confirm", text("maybe")),
+            ("processors", Raw::Integer(1)),
+        ];
+        for (name, raw) in table {
+            let mut collection = Collection::new("x", "bucket");
+            assert!(
+                set_field(&mut collection, name, &raw).is_err(),
+                "{name} = {raw:?}"
+            );
+            assert_eq!(
+                collection,
+                Collection::new("x", "bucket"),
+                "a refused value changes nothing"
+            );
+        }
+    }
+
+    #[test]
+    fn spellings_are_normalised() {
+        let mut collection = Collection::new("x", "bucket");
+        set_field(&mut collection, "extensions", &text(".JPG, png")).expect("legal");
+        set_field(&mut collection, "content_types", &text("Image/*,*/*,text/CSV")).expect("legal");
+        assert_eq!(collection.extensions, ["jpg", "png"]);
+        assert_eq!(collection.content_types, ["image/*", "*/*", "text/csv"]);
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        let collection = Collection {
+            size_bytes_min: 10,
+            size_bytes_max: 5,
+            processors: vec!["image".into(), "magic".into()],
+            required_processors: vec!["scan".into()],
+            visibility: Visibility::PublicRead,
+            ..Collection::new("x", "bucket")
+        };
+        let fields: Vec<_> = contradictions(&collection, &["image"])
+            .into_iter()
+            .map(|found| found.0)
+            .collect();
+        assert_eq!(
+            fields,
+            ["size_min", "visibility", "processors", "required_processors"]
+        );
+    }
+}

@@ -1,0 +1,424 @@
+//! Configuration: defaults < file < `.env` < environment < flags, checked as a whole before anything is touched.
+//!
+//! The only place of the program that reads the environment. All problems are reported at once, each in one line
+//! that names the key or the variable at fault, and never a secret.
+
+pub mod aliases;
+pub mod collections;
+pub mod layers;
+pub mod presets;
+pub mod settings;
+pub mod show;
+pub mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use cloakroom_core::collection::Collection;
+
+use self::layers::{Layer, Problem, Said, Source, Variables, from_toml, from_variables, parse_dotenv};
+use self::settings::{DESCRIPTORS, Descriptor, Settings};
+use self::values::Raw;
+
+/// The file that is read when nothing names another one.
+const FILE_NAME: &str = "cloakroom.toml";
+/// Secret keys that everybody knows: the defaults of other servers, and the placeholders of the founding documents.
+const KNOWN_SECRETS: &[&str] = &[
+    "minioadmin",
+    "minio123",
+    "changeme",
+    "password",
+    "secret",
+    "your_secure_access_key",
+    "your_secure_secret_key",
+    "production_access_key",
+    "production_secret_key",
+];
+/// S3 clients refuse shorter secret keys (MinIO's rule).
+const SECRET_KEY_CHARS_MIN: usize = 8;
+
+/// Everything that configuration is read from.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// The file that a flag names.
+    pub config_file: Option<PathBuf>,
+    /// The variables of the process.
+    pub environment: Variables,
+    /// Where `.env` and `cloakroom.toml` are looked for.
+    pub directory: PathBuf,
+    /// Keys, values and names of flags.
+    pub flags: Vec<(&'static str, String, &'static str)>,
+    /// Development: other defaults, known credentials allowed.
+    pub dev: bool,
+    /// Names of the processors that this program has.
+    pub processors: Vec<&'static str>,
+}
+
+impl Inputs {
+    /// The real environment and working directory.
+    pub fn from_process() -> Self {
+        let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+        Self {
+            environment: std::env::vars_os()
+                .map(|(name, value)| (text(name), text(value)))
+                .collect(),
+            directory: PathBuf::from("."),
+            ..Self::default()
+        }
+    }
+}
+
+/// A value with its key and its source, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The key.
+    pub key: String,
+    /// The value as one would write it; a secret is masked.
+    pub value: String,
+    /// Who said so.
+    pub source: Source,
+}
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Settings.
+    pub settings: Settings,
+    /// Collections by name.
+    pub collections: BTreeMap<String, Collection>,
+    /// Every value and where it comes from, in the order of the documentation.
+    pub origins: Vec<Origin>,
+    /// What is set and has no effect.
+    pub notices: Vec<String>,
+}
+
+impl Config {
+    /// The address that S3 signatures are made for, if configuration says one.
+    pub fn s3_public_url(&self) -> Option<String> {
+        let tls = self.settings.s3_use_ssl.unwrap_or(false);
+        let url = self
+            .settings
+            .s3_public_url
+            .as_ref()
+            .or(self.settings.s3_endpoint.as_ref());
+        url.map(|url| url.with_scheme(tls))
+    }
+
+    /// Which log lines are written.
+    pub fn log_filter(&self) -> &str {
+        match (&self.settings.log_level, self.settings.debug) {
+            (Some(filter), _) => &filter.0,
+            (None, true) => "debug",
+            (None, false) => "info",
+        }
+    }
+}
+
+/// Reads and checks everything, or gives every problem.
+pub fn load(inputs: &Inputs) -> Result<Config, Vec<Problem>> {
+    let mut layers = Layers::read(inputs);
+    let (settings, mut origins) = layers.settings();
+    let mut problems = std::mem::take(&mut layers.problems);
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err((key, message)) => {
+            // A value that fails here failed its descriptor's check, and is in the list already.
+            if problems.is_empty() {
+                problems.push(Problem(format!("{key} {message}")));
+            }
+            return Err(problems);
+        }
+    };
+    problems.extend(contradictions(&settings, inputs.dev));
+    let collections = layers.collections(&settings, inputs, &mut origins, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut notices = layers.notices;
+    if let Some(endpoint) = &settings.s3_endpoint {
+        notices.push(format!(
+            "s3.endpoint is {}: this version keeps files in data_dir and serves them itself, so that address must lead to {}",
+            endpoint.with_scheme(settings.s3_use_ssl.unwrap_or(false)),
+            settings.s3_listen.0
+        ));
+    }
+    Ok(Config {
+        settings,
+        collections,
+        origins,
+        notices,
+    })
+}
+
+/// The layers above the defaults, strongest first.
+struct Layers {
+    strongest_first: Vec<Layer>,
+    dev: bool,
+    problems: Vec<Problem>,
+    notices: Vec<String>,
+}
+
+impl Layers {
+    fn read(inputs: &Inputs) -> Self {
+        let mut problems = Vec::new();
+        let dotenv_path = inputs.directory.join(".env");
+        let dotenv = match std::fs::read_to_string(&dotenv_path) {
+            Ok(text) => {
+                let (variables, found) = parse_dotenv(&text, &dotenv_path);
+                problems.extend(found);
+                variables
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Variables::new(),
+            Err(error) => {
+                problems.push(Problem(format!("cannot read {}: {error}", dotenv_path.display())));
+                Variables::new()
+            }
+        };
+        let file = file_layer(inputs, &dotenv);
+        let mut known = file.collections.clone();
+        known.extend(presets::presets().into_iter().map(|preset| preset.name));
+        let environment = from_variables(&inputs.environment, &known, &|name| Source::Environment {
+            name: name.to_owned(),
+        });
+        let dotenv = from_variables(&dotenv, &known, &|name| Source::DotEnv {
+            name: name.to_owned(),
+        });
+        let mut flags = Layer::default();
+        for (key, value, flag) in &inputs.flags {
+            let said = Said {
+                raw: Raw::Text(value.clone()),
+                source: Source::Flag(flag),
+            };
+            flags.values.insert((*key).to_owned(), said);
+        }
+        let mut layers = Self {
+            strongest_first: vec![flags, environment, dotenv, file],
+            dev: inputs.dev,
+            problems,
+            notices: Vec::new(),
+        };
+        for layer in &mut layers.strongest_first {
+            layers.problems.append(&mut layer.problems);
+            layers.notices.append(&mut layer.notices);
+        }
+        layers.notices.sort();
+        layers.notices.dedup();
+        layers
+    }
+
+    fn said(&self, key: &str) -> impl Iterator<Item = &Said> {
+        self.strongest_first
+            .iter()
+            .filter_map(move |layer| layer.values.get(key))
+    }
+
+    /// Settles every setting. What every layer says is checked, also where a stronger one says something else:
+    /// otherwise a mistake would wait for the day on which the stronger one goes.
+    fn settings(&mut self) -> (Result<Settings, (&'static str, String)>, Vec<Origin>) {
+        let mut problems = Vec::new();
+        let mut origins = Vec::new();
+        let mut winners: BTreeMap<&str, Raw> = BTreeMap::new();
+        for setting in DESCRIPTORS {
+            for said in self.said(setting.key) {
+                if let Err(message) = (setting.check)(&said.raw) {
+                    problems.push(Problem(format!("{} {message} ({})", setting.key, said.source)));
+                }
+            }
+            let winner = self
+                .said(setting.key)
+                .next()
+                .cloned()
+                .unwrap_or_else(|| self.default_of(setting));
+            let value = (setting.check)(&winner.raw).unwrap_or_default();
+            origins.push(Origin {
+                key: setting.key.to_owned(),
+                value,
+                source: winner.source,
+            });
+            winners.insert(setting.key, winner.raw);
+        }
+        self.problems.extend(problems);
+        (
+            Settings::read(|key| winners.remove(key).unwrap_or_else(|| Raw::Text(String::new()))),
+            origins,
+        )
+    }
+
+    fn default_of(&self, setting: &Descriptor) -> Said {
+        let text = |text: &str| Raw::Text(text.to_owned());
+        match setting.dev_default.filter(|_| self.dev) {
+            Some(value) => Said {
+                raw: text(value),
+                source: Source::Dev,
+            },
+            None => Said {
+                raw: text(setting.default),
+                source: Source::Default,
+            },
+        }
+    }
+
+    fn collections(
+        &self,
+        settings: &Settings,
+        inputs: &Inputs,
+        origins: &mut Vec<Origin>,
+        problems: &mut Vec<Problem>,
+    ) -> BTreeMap<String, Collection> {
+        let shipped: BTreeSet<String> = presets::presets()
+            .into_iter()
+            .map(|preset| preset.name)
+            .collect();
+        let configured = self
+            .strongest_first
+            .iter()
+            .flat_map(|layer| layer.collections.iter().cloned());
+        let names: BTreeSet<String> = shipped.iter().cloned().chain(configured).collect();
+        let mut all = BTreeMap::new();
+        for name in names {
+            let mut collection = presets::inherited(&name);
+            let base = if shipped.contains(&name) {
+                Source::Preset
+            } else {
+                Source::Default
+            };
+            let mut sources: BTreeMap<&str, Source> = BTreeMap::new();
+            if let Some(bucket) = &settings.s3_bucket {
+                collection.bucket.clone_from(&bucket.0);
+                sources.insert("bucket", Source::Setting("s3.bucket"));
+            }
+            // Its range was checked with the setting: at most seven days.
+            if let Some(seconds) = settings
+                .uploads_expires
+                .and_then(|period| u32::try_from(period.seconds()).ok())
+            {
+                collection.upload_expires_seconds = seconds;
+                sources.insert("upload_expires", Source::Setting("uploads.expires"));
+            }
+            for field in collections::FIELDS {
+                let key = format!("collections.{name}.{}", field.name);
+                // Weakest first, so that the strongest is written last.
+                let said: Vec<&Said> = self.said(&key).collect();
+                for said in said.into_iter().rev() {
+                    match (field.set)(&mut collection, &said.raw) {
+                        Ok(()) => drop(sources.insert(field.name, said.source.clone())),
+                        Err(message) => problems.push(Problem(format!("{key} {message} ({})", said.source))),
+                    }
+                }
+            }
+            for (field, message) in collections::contradictions(&collection, &inputs.processors) {
+                problems.push(Problem(format!("collections.{name}.{field} {message}")));
+            }
+            for field in collections::FIELDS {
+                origins.push(Origin {
+                    key: format!("collections.{name}.{}", field.name),
+                    value: (field.show)(&collection),
+                    source: sources.get(field.name).unwrap_or(&base).clone(),
+                });
+            }
+            all.insert(name, collection);
+        }
+        all
+    }
+}
+
+/// The configuration file: the one that is named, or `cloakroom.toml` if there is one.
+fn file_layer(inputs: &Inputs, dotenv: &Variables) -> Layer {
+    let variable = |variables: &Variables| {
+        variables
+            .get("CLOAKROOM_CONFIG")
+            .filter(|path| !path.trim().is_empty())
+            .map(PathBuf::from)
+    };
+    let named = inputs
+        .config_file
+        .clone()
+        .or_else(|| variable(&inputs.environment))
+        .or_else(|| variable(dotenv));
+    let must_exist = named.is_some();
+    let named = named.unwrap_or_else(|| PathBuf::from(FILE_NAME));
+    let shown: &Path = &named;
+    match std::fs::read_to_string(inputs.directory.join(&named)) {
+        Ok(text) => from_toml(&text, shown),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => Layer::default(),
+        Err(error) => Layer {
+            problems: vec![Problem(format!(
+                "cannot read the configuration file {}: {error}",
+                shown.display()
+            ))],
+            ..Layer::default()
+        },
+    }
+}
+
+/// What must hold between settings.
+fn contradictions(settings: &Settings, dev: bool) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let mut problem = |text: String| found.push(Problem(text));
+    for (key, url) in [
+        ("s3.public_url", &settings.s3_public_url),
+        ("s3.endpoint", &settings.s3_endpoint),
+    ] {
+        let scheme = url.as_ref().and_then(values::BaseUrl::scheme);
+        match (scheme, settings.s3_use_ssl) {
+            (Some("http"), Some(true)) => {
+                problem(format!("{key} is an http address, and s3.use_ssl is true"));
+            }
+            (Some("https"), Some(false)) if key == "s3.endpoint" => {
+                problem(format!("{key} is an https address, and s3.use_ssl is false"));
+            }
+            _ => {}
+        }
+    }
+    match (&settings.s3_access_key, &settings.s3_secret_key) {
+        (Some(_), None) => problem("s3.access_key is set and s3.secret_key is not".to_owned()),
+        (None, Some(_)) => problem("s3.secret_key is set and s3.access_key is not".to_owned()),
+        (Some(access), Some(secret)) if !dev => {
+            if KNOWN_SECRETS.contains(&secret.expose()) || KNOWN_SECRETS.contains(&access.expose()) {
+                problem("s3.access_key or s3.secret_key is a default that everybody knows; choose others (only --dev takes these)".to_owned());
+            } else if secret.expose().chars().count() < SECRET_KEY_CHARS_MIN {
+                problem(format!(
+                    "s3.secret_key must have at least {SECRET_KEY_CHARS_MIN} characters"
+                ));
+            }
+        }
+        _ => {}
+    }
+    if settings.retry_initial_delay > settings.retry_max_delay {
+        problem("retry.initial_delay must be at most retry.max_delay".to_owned());
+    }
+    let (api, s3) = (settings.server_listen.0, settings.s3_listen.0);
+    if api.port() == s3.port()
+        && api.port() != 0
+        && (api.ip() == s3.ip() || api.ip().is_unspecified() || s3.ip().is_unspecified())
+    {
+        problem(format!(
+            "server.listen and s3.listen are both port {}",
+            api.port()
+        ));
+    }
+    found
+}
+
+/// What a server needs beside a configuration without contradictions: keys to check tokens with, and credentials of
+/// the S3 endpoint. Under `--dev` both are made.
+pub fn missing_for_serving(settings: &Settings) -> Vec<Problem> {
+    let mut missing = Vec::new();
+    if settings.auth_public_key_files.is_empty()
+        && settings.auth_public_key.is_none()
+        && settings.auth_jwks_file.is_none()
+    {
+        missing.push(Problem(
+            "no keys to check access tokens with: set auth.public_key_files, auth.public_key or auth.jwks_file, or start with --dev to try things out".to_owned(),
+        ));
+    }
+    if settings.s3_access_key.is_none() {
+        missing.push(Problem(
+            "no credentials for the S3 endpoint: set s3.access_key and s3.secret_key, or start with --dev to try things out".to_owned(),
+        ));
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! The collections that ship with the program: the limits, types and key layouts of the founding documents.
+
+use cloakroom_core::collection::Collection;
+use cloakroom_core::key::KeyTemplate;
+use cloakroom_core::upload::UploadMethod;
+
+/// Bucket of collections that name none.
+pub const DEFAULT_BUCKET: &str = "cloakroom";
+
+const MIB: u64 = 1024 * 1024;
+const GIB: u64 = 1024 * MIB;
+
+/// The collections that are there without any configuration, with the limits of the founding documents.
+pub fn presets() -> Vec<Collection> {
+    vec![
+        files(),
+        artifacts(),
+        attachments(),
+        documents(),
+        photos(),
+        reconciliation(),
+    ]
+}
+
+/// What a collection inherits: the preset of its name, else the defaults of every collection.
+pub fn inherited(name: &str) -> Collection {
+    presets()
+        .into_iter()
+        .find(|preset| preset.name == name)
+        .unwrap_or_else(|| Collection::new(name, DEFAULT_BUCKET))
+}
+
+fn preset(name: &str, bucket: &str, description: &str, key_template: &str) -> Collection {
+    Collection {
+        description: description.to_owned(),
+        // Every template of this page is read by a test; the fallback is never taken.
+        key_template: KeyTemplate::parse(key_template).unwrap_or_default(),
+        ..Collection::new(name, bucket)
+    }
+}
+
+fn texts(items: &[&str]) -> Vec<String> {
+    items.iter().map(|item| (*item).to_owned()).collect()
+}
+
+fn files() -> Collection {
+    Collection {
+        size_bytes_max: 100 * GIB,
+        ..preset(
+            "files",
+            DEFAULT_BUCKET,
+            "Anything.",
+            "{collection}/{year}/{month}/{day}/{uuid}/{stem}.{ext}",
+        )
+    }
+}
+
+/// S0: files that a session made, PDF first.
+fn artifacts() -> Collection {
+    Collection {
+        content_types: texts(&["application/pdf"]),
+        extensions: texts(&["pdf"]),
+        size_bytes_max: 100 * MIB,
+        size_bytes_min: 1,
+        ..preset(
+            "artifacts",
+            "artifacts",
+            "Documents that the application made for a user.",
+            "artifacts/{record_id}/{file_id}.{ext}",
+        )
+    }
+}
+
+/// S1: forms for ten minutes, 100 MB, the types of its validation section.
+fn attachments() -> Collection {
+    Collection {
+        content_types: texts(&[
+            "image/jpeg",
+            "image/png",
+            "image/gif",
+            "image/webp",
+            "video/mp4",
+            "video/webm",
+            "audio/mpeg",
+            "audio/ogg",
+            "audio/opus",
+            "application/pdf",
+        ]),
+        size_bytes_max: 100 * MIB,
+        size_bytes_min: 1,
+        default_method: UploadMethod::Post,
+        upload_expires_seconds: 10 * 60,
+        success_action_status: 200,
+        ..preset(
+            "attachments",
+            "attachments",
+            "Attachments of chat messages.",
+            "attachments/{file_id}/{stem}.{ext}",
+        )
+    }
+}
+
+/// S2: CSV and XLSX to 100 MB, one hour to upload, two to download.
+fn reconciliation() -> Collection {
+    Collection {
+        content_types: texts(&[
+            "text/csv",
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        ]),
+        extensions: texts(&["csv", "xlsx"]),
+        size_bytes_max: 100 * MIB,
+        size_bytes_min: 1,
+        upload_expires_seconds: 60 * 60,
+        download_expires_seconds: 2 * 60 * 60,
+        ..preset(
+            "reconciliation",
+            "reconciliation-files",
+            "Tables to reconcile.",
+            "{record_id}/{username}/{timestamp}_{uuid}.{ext}",
+        )
+    }
+}
+
+/// S3: any file, in directories by the hour, with names that tell where a file came from.
+fn documents() -> Collection {
+    preset(
+        "documents",
+        "documents",
+        "Documents of the archive.",
+        "{year}/{month}/{day}/{hour}/{stem}_{username}_{timestamp}_{uuid}.{ext}",
+    )
+}
+
+/// S4: five minutes to upload, an hour to download. The document gives no size; 50 MiB holds a photo of any phone.
+fn photos() -> Collection {
+    Collection {
+        content_types: texts(&["image/jpeg", "image/png", "image/webp", "image/heic"]),
+        size_bytes_max: 50 * MIB,
+        size_bytes_min: 1,
+        upload_expires_seconds: 5 * 60,
+        ..preset(
+            "photos",
+            "complaint-photos",
+            "Photos of complaints.",
+            "complaints/{record_id}/originals/{file_id}.{ext}",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_hold_what_the_documents_say() {
+        let by_name = |name: &str| inherited(name);
+        assert_eq!(
+            by_name("photos").key_template.as_str(),
+            "complaints/{record_id}/originals/{file_id}.{ext}"
+        );
+        assert_eq!(by_name("photos").upload_expires_seconds, 300);
+        assert_eq!(by_name("photos").bucket, "complaint-photos");
+        assert_eq!(by_name("reconciliation").upload_expires_seconds, 3600);
+        assert_eq!(by_name("reconciliation").download_expires_seconds, 7200);
+        assert_eq!(by_name("reconciliation").extensions, ["csv", "xlsx"]);
+        assert_eq!(by_name("attachments").success_action_status, 200);
+        assert_eq!(by_name("attachments").default_method, UploadMethod::Post);
+        assert_eq!(by_name("attachments").content_types.len(), 10);
+        assert_eq!(
+            by_name("documents").key_template.as_str(),
+            "{year}/{month}/{day}/{hour}/{stem}_{username}_{timestamp}_{uuid}.{ext}"
+        );
+        assert_eq!(by_name("files").size_bytes_max, 100 * GIB);
+        assert_eq!(by_name("mine").bucket, DEFAULT_BUCKET);
+        // Only `files` uses the fallback's own template.
+        let fallback = presets()
+            .iter()
+            .filter(|p| p.key_template == KeyTemplate::default())
+            .count();
+        assert_eq!(fallback, 1);
+    }
+}

@@ -1,0 +1,264 @@
+//! Configuration for reading: `config show`, `docs/configuration.md` and `.env.example`, all made from the tables.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::aliases::{COLLECTION_ALIASES, UNUSED};
+use super::collections::FIELDS;
+use super::presets::{DEFAULT_BUCKET, presets};
+use super::settings::{DESCRIPTORS, Descriptor, environment_name};
+use super::{Config, Origin};
+
+/// Every value with its source, in columns.
+pub fn table(config: &Config) -> String {
+    let width = |of: fn(&Origin) -> usize| config.origins.iter().map(of).max().unwrap_or_default();
+    let key_width = width(|origin| origin.key.len());
+    let value_width = width(|origin| origin.value.chars().count()).min(40);
+    let mut out = String::new();
+    for Origin { key, value, source } in &config.origins {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{key:key_width$}  {value:value_width$}  {source}");
+    }
+    out
+}
+
+/// The same for machines: `{key: {value, source}}`.
+pub fn json(config: &Config) -> serde_json::Value {
+    let entry = |origin: &Origin| {
+        (
+            origin.key.clone(),
+            json!({"value": origin.value, "source": origin.source.to_string()}),
+        )
+    };
+    serde_json::Value::Object(config.origins.iter().map(entry).collect())
+}
+
+const INTRODUCTION: &str = "\
+# Configuration
+
+<!-- Made from the table in crates/cloakroom/src/config by `cloakroom config show --docs`. A test compares them. -->
+
+Everything has a default: `cloakroom serve --dev` needs no configuration. Values come from five places, each stronger
+than the one before:
+
+1. the defaults below,
+2. a file: the one that `--config` or `CLOAKROOM_CONFIG` names, else `cloakroom.toml` in the working directory,
+3. a file `.env` in the working directory,
+4. the environment,
+5. flags of the command line.
+
+`cloakroom config check` says whether a configuration is good: every problem in a line that names the key or variable
+at fault, and exit code 2 if there is one. `cloakroom config show` prints every value and where it comes from, secrets
+masked; `--json` is for machines.
+
+In the file, `server.listen` is `listen` in the table `[server]`. In the environment it is `CLOAKROOM_SERVER_LISTEN`;
+the other names in the tables are those of earlier systems and mean the same. Two names of one setting that are both
+set must agree. An empty variable counts as absent. A secret may also come from a file: `S3_SECRET_KEY_FILE=/run/secrets/s3`
+instead of `S3_SECRET_KEY`; a line feed at its end is dropped.
+
+Durations are written `30s`, `15m`, `24h`, `7d`, `1h30m` or as seconds; sizes as bytes, `100MiB` or `5GiB` (powers of
+1024) or `100MB` (powers of 1000); lists as TOML arrays, and in the environment separated by commas.
+
+Outside `--dev` the server refuses to start with credentials that everybody knows (`minioadmin` and the like), and
+without keys to check access tokens with.
+";
+
+/// `docs/configuration.md`.
+pub fn markdown() -> String {
+    let mut out = INTRODUCTION.to_owned();
+    let mut section = None;
+    for setting in DESCRIPTORS {
+        let here = setting.key.split_once('.').map(|(table, _)| table);
+        if here != section || section.is_none() && !out.contains("## General") {
+            let title = here.map_or_else(|| "General".to_owned(), |table| format!("`[{table}]`"));
+            let _ = write!(
+                out,
+                "\n## {title}\n\n| key | default | in the environment | |\n|---|---|---|---|\n"
+            );
+            section = here;
+        }
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} | {} |",
+            setting.key,
+            defaults(setting),
+            names(setting),
+            explanation(setting)
+        );
+    }
+    out.push_str(&collections());
+    out.push_str(&unused());
+    out
+}
+
+fn defaults(setting: &Descriptor) -> String {
+    let written = |value: &str| {
+        if value.is_empty() {
+            String::new()
+        } else {
+            format!("`{value}`")
+        }
+    };
+    match setting.dev_default {
+        Some(dev) => format!("{} (`{dev}` under `--dev`)", written(setting.default))
+            .trim_start()
+            .to_owned(),
+        None => written(setting.default),
+    }
+}
+
+fn names(setting: &Descriptor) -> String {
+    let own = setting.environment_name();
+    let all = std::iter::once(own.as_str()).chain(setting.aliases.iter().copied());
+    all.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" ")
+}
+
+fn explanation(setting: &Descriptor) -> String {
+    let range = setting
+        .range
+        .map(|(least, most)| format!(" From {least} to {most}."))
+        .unwrap_or_default();
+    let secret = if setting.secret { " Secret." } else { "" };
+    format!(
+        "{} *{}.*{range}{secret}",
+        setting.doc.trim(),
+        capitalised(setting.kind)
+    )
+}
+
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    characters
+        .next()
+        .map(|first| first.to_uppercase().chain(characters).collect())
+        .unwrap_or_default()
+}
+
+fn collections() -> String {
+    let mut out = "
+## `[collections.NAME]`
+
+A collection is a named policy for files. Those in the second table are there without any configuration; a table
+`[collections.photos]` changes the fields that it names and inherits the others, and any other name makes a new
+collection, with the defaults. In the environment a field is
+`CLOAKROOM_COLLECTIONS_PHOTOS_SIZE_MAX` (hyphens in names become underscores).
+
+| field | default | |
+|---|---|---|
+"
+    .to_owned();
+    let plain = cloakroom_core::collection::Collection::new("NAME", DEFAULT_BUCKET);
+    for field in FIELDS {
+        let default = (field.show)(&plain);
+        let default = if default.is_empty() {
+            default
+        } else {
+            format!("`{default}`")
+        };
+        let _ = writeln!(
+            out,
+            "| `{}` | {default} | {} *{}.* |",
+            field.name,
+            field.doc,
+            capitalised(field.kind)
+        );
+    }
+    out.push_str("\n| collection | what differs from the defaults |\n|---|---|\n");
+    for preset in presets() {
+        let differs = FIELDS
+            .iter()
+            .filter(|field| (field.show)(&preset) != (field.show)(&plain));
+        let listed: Vec<String> = differs
+            .map(|field| format!("{} `{}`", field.name, (field.show)(&preset)))
+            .collect();
+        let _ = writeln!(out, "| `{}` | {} |", preset.name, listed.join("; "));
+    }
+    let _ = write!(out, "\nOther names in the environment:");
+    for (name, key) in COLLECTION_ALIASES {
+        let _ = write!(
+            out,
+            " `{name}` is `{}`, in the file `{key}`.",
+            environment_name(key)
+        );
+    }
+    out.push('\n');
+    out
+}
+
+fn unused() -> String {
+    let mut out = "
+## Variables without effect
+
+These variables of earlier systems are known and do nothing in this version. `config check` and the start of the server
+say so when one is set.
+
+| variable | why |
+|---|---|
+"
+    .to_owned();
+    for (name, reason) in UNUSED {
+        let _ = writeln!(out, "| `{name}` | {} |", capitalised(reason));
+    }
+    out
+}
+
+/// `.env.example`: every variable, commented out.
+pub fn dotenv_example() -> String {
+    let mut out = "\
+# Copy to .env and take the # away where you want another value than the default. docs/configuration.md explains all.
+# Made from the table in crates/cloakroom/src/config; a test compares them.
+"
+    .to_owned();
+    for setting in DESCRIPTORS {
+        let aliases = match setting.aliases {
+            [] => String::new(),
+            names => format!(" Also {}.", names.join(", ")),
+        };
+        let name = setting.environment_name();
+        let _ = write!(
+            out,
+            "\n# {}{aliases}\n# {name}={}\n",
+            setting.doc.trim().replace('\n', " "),
+            setting.default
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn assert_current(path: &str, made: &str) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let there = std::fs::read_to_string(root.join(path)).unwrap_or_default();
+        assert!(
+            there == made,
+            "{path} is not what the table says; run `cloakroom config show --docs` (or `--env-example`)"
+        );
+    }
+
+    #[test]
+    fn the_documentation_is_current() {
+        assert_current("docs/configuration.md", &markdown());
+        assert_current(".env.example", &dotenv_example());
+    }
+
+    #[test]
+    fn the_documentation_names_everything() {
+        let text = markdown();
+        for setting in DESCRIPTORS {
+            assert!(text.contains(&format!("`{}`", setting.key)), "{}", setting.key);
+            for alias in setting.aliases {
+                assert!(text.contains(&format!("`{alias}`")), "{alias}");
+            }
+        }
+        for field in FIELDS {
+            assert!(text.contains(&format!("| `{}` |", field.name)), "{}", field.name);
+        }
+        assert!(text.matches("## General").count() == 1 && text.matches("## `[s3]`").count() == 1);
+    }
+}

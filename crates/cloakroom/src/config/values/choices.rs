@@ -1,0 +1,126 @@
+//! Choices among a few names.
+
+use super::{Raw, Value, expected, text_of};
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text when standard error is a terminal, else JSON.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Value for LogFormat {
+    const KIND: &'static str = "auto, json or text";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match text_of::<Self>(raw)?.to_ascii_lowercase().as_str() {
+            "auto" => Ok(Self::Auto),
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err(expected::<Self>(raw)),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Auto => "auto",
+            Self::Json => "json",
+            Self::Text => "text",
+        }
+        .to_owned()
+    }
+}
+
+/// Which log lines are written: a level, or directives such as `info,cloakroom_worker=debug`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFilter(pub String);
+
+impl Value for LogFilter {
+    const KIND: &'static str =
+        "error, warn, info, debug, trace, or directives such as info,cloakroom_worker=debug";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        // `INFO` is what the founding documents write; targets are lower-case anyway.
+        let text = text_of::<Self>(raw)?.to_ascii_lowercase();
+        let text = if text == "warning" {
+            "warn".to_owned()
+        } else {
+            text
+        };
+        let known_level =
+            |level: &str| matches!(level, "off" | "error" | "warn" | "info" | "debug" | "trace");
+        // A misspelt level alone would be taken for the name of a module, and nothing would be logged.
+        let misspelt = text
+            .split(',')
+            .any(|part| !part.contains(['=', ':', '_', '[']) && !known_level(part.trim()));
+        if misspelt || tracing_subscriber::EnvFilter::try_new(&text).is_err() {
+            return Err(expected::<Self>(raw));
+        }
+        Ok(Self(text))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// Algorithms that access tokens may be signed with (RFC 7518 §3.1, RFC 8037 §3.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenAlgorithms(pub Vec<jsonwebtoken::Algorithm>);
+
+impl Value for TokenAlgorithms {
+    const KIND: &'static str = "a list of RS256, ES256 and EdDSA";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let names = Vec::<String>::read(raw)?;
+        let read = |name: &String| match name.as_str() {
+            "RS256" => Ok(jsonwebtoken::Algorithm::RS256),
+            "ES256" => Ok(jsonwebtoken::Algorithm::ES256),
+            "EdDSA" => Ok(jsonwebtoken::Algorithm::EdDSA),
+            other => Err(format!("must be {}, not {other:?}", Self::KIND)),
+        };
+        let algorithms = names.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        if algorithms.is_empty() {
+            return Err(format!("must be {}, not empty", Self::KIND));
+        }
+        Ok(Self(algorithms))
+    }
+
+    fn show(&self) -> String {
+        self.0
+            .iter()
+            .map(|algorithm| format!("{algorithm:?}"))
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text<T: Value>(text: &str) -> Result<T, String> {
+        T::read(&Raw::Text(text.to_owned()))
+    }
+
+    #[test]
+    fn choices() {
+        assert_eq!(text::<LogFormat>("JSON"), Ok(LogFormat::Json));
+        assert!(text::<LogFormat>("xml").is_err());
+        assert_eq!(text::<LogFilter>("INFO"), Ok(LogFilter("info".into())));
+        assert_eq!(text::<LogFilter>("WARNING"), Ok(LogFilter("warn".into())));
+        assert!(text::<LogFilter>("info,cloakroom_worker=debug").is_ok());
+        assert!(text::<LogFilter>("inof").is_err());
+        assert_eq!(
+            text::<TokenAlgorithms>("RS256,EdDSA").map(|a| a.show()),
+            Ok("RS256,EdDSA".into())
+        );
+        for bad in ["", "HS256", "none", "rs256"] {
+            assert!(text::<TokenAlgorithms>(bad).is_err(), "{bad}");
+        }
+    }
+}

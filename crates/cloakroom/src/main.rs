@@ -1,0 +1,18 @@
+//! Cloakroom: one binary that signs uploads, takes the bytes, verifies and keeps them, and hands them out again.
+
+mod admission;
+mod cli;
+mod client;
+mod commands;
+mod config;
+mod data_dir;
+mod dev;
+mod logging;
+mod observer;
+mod runtime;
+mod stop;
+mod wire;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}
