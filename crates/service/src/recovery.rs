@@ -112,25 +112,28 @@ impl App {
     pub async fn recover_intents(&self) -> Result<u32> {
         let mut ended = 0;
         for intent in self.metadata.stale_intents(self.now(), ROUND_MAX).await? {
-            match self.recover(&intent).await {
-                Ok(status) => {
-                    self.metadata
-                        .end_intent(intent.id, status, None, self.now())
-                        .await?;
-                    tracing::info!(
-                        event = "intent_recovered",
-                        file_id = %intent.file_id,
-                        operation = intent.kind.as_str(),
-                        status = status.as_str(),
-                        "An unfinished operation was recovered"
-                    );
-                    ended += 1;
-                }
+            match self.recover_and_end(&intent).await {
+                Ok(()) => ended += 1,
                 // The next round tries again; one sick file does not hold the others up.
                 Err(error) => tracing::warn!(file_id = %intent.file_id, %error, "recovery failed for now"),
             }
         }
         Ok(ended)
+    }
+
+    async fn recover_and_end(&self, intent: &Intent) -> Result<()> {
+        let status = self.recover(intent).await?;
+        self.metadata
+            .end_intent(intent.id, status, None, self.now())
+            .await?;
+        tracing::info!(
+            event = "intent_recovered",
+            file_id = %intent.file_id,
+            operation = intent.kind.as_str(),
+            status = status.as_str(),
+            "An unfinished operation was recovered"
+        );
+        Ok(())
     }
 
     async fn recover(&self, intent: &Intent) -> Result<IntentStatus> {
@@ -193,13 +196,10 @@ impl App {
             metadata: Some(sidecar.metadata),
             record: Some(sidecar.record.as_deref().map(RecordKey::parse).transpose()?),
         };
-        let mut transition = file.update(patch, &self.occasion(RECOVERY))?;
-        transition.intent = Some(intent.id);
-        match self.metadata.apply(transition).await {
-            Ok(()) => Ok(IntentStatus::Committed),
-            Err(MetadataError::Conflict) => Err(MetadataError::Conflict.into()),
-            Err(error) => Err(error.into()),
-        }
+        self.metadata
+            .apply(file.update(patch, &self.occasion(RECOVERY))?)
+            .await?;
+        Ok(IntentStatus::Committed)
     }
 
     /// A sidecar, if it stands and can be read.

@@ -75,6 +75,23 @@ pub async fn run(app: Arc<App>, options: &WorkerOptions, shutdown: CancellationT
     heartbeat.abort();
 }
 
+/// Runs what is due now, one job after the other, and returns how many were run: one round without a runner.
+pub async fn run_due(app: &Arc<App>, options: &WorkerOptions) -> usize {
+    let running: Running = Arc::default();
+    let mut count = 0;
+    while let Some(job) = claim(app, options, 1).await.pop() {
+        attend(
+            Arc::clone(app),
+            job,
+            Arc::clone(&running),
+            CancellationToken::new(),
+        )
+        .await;
+        count += 1;
+    }
+    count
+}
+
 async fn claim(app: &App, options: &WorkerOptions, limit: usize) -> Vec<Job> {
     let lease = SignedDuration::try_from(options.lease).unwrap_or(SignedDuration::from_secs(15));
     let claim = Claim {

@@ -1,0 +1,353 @@
+//! An instance without the protocols in front: real stores, a clock and randomness of the test's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloakroom_core::JsonObject;
+use cloakroom_core::access::{Credential, Principal, Role};
+use cloakroom_core::collection::Collection;
+use cloakroom_core::file::{File, FileState};
+use cloakroom_core::id::{FileId, WorkerId};
+use cloakroom_core::job::JobState;
+use cloakroom_core::ports::metadata::MetadataStore;
+use cloakroom_core::ports::objects::{
+    GetOptions, ListOptions, ObjectAttributes, ObjectPath, ObjectStore, PutBody, PutOptions,
+};
+use cloakroom_core::ports::processor::Processor;
+use cloakroom_core::ports::signals::Signals;
+use cloakroom_core::ports::signer::{
+    CannotSign, DownloadPresentation, SignedForm, SignedRequest, Signer, UploadConstraints,
+};
+use cloakroom_metadata::TablePrefix;
+use cloakroom_metadata::sqlite::{SqliteOptions, SqliteStore};
+use cloakroom_objects::local::{LocalOptions, LocalStore};
+use cloakroom_service::App;
+use cloakroom_service::app::Policy;
+use cloakroom_service::uploads::{ConfirmUpload, SignUpload, SignedUpload};
+use cloakroom_testkit::clock::MockClock;
+use cloakroom_testkit::random::SeededRandom;
+use cloakroom_worker::signals::LocalSignals;
+use cloakroom_worker::{WorkerOptions, janitor, runner};
+use futures_util::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use tempfile::TempDir;
+
+/// The stores, which outlive every process that works on them.
+pub struct Stores {
+    _directory: TempDir,
+    pub metadata: Arc<dyn MetadataStore>,
+    pub objects: Arc<dyn ObjectStore>,
+    pub clock: Arc<MockClock>,
+    random: Arc<SeededRandom>,
+    signals: Arc<LocalSignals>,
+}
+
+impl Stores {
+    pub async fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let signals = Arc::new(LocalSignals::new());
+        let metadata = SqliteStore::open(SqliteOptions {
+            signals: Some(Arc::clone(&signals) as Arc<dyn Signals>),
+            // The tests crash processes, not machines.
+            synchronous_full: false,
+            readers: 1,
+            path: directory.path().join("test.db"),
+            table_prefix: TablePrefix::default(),
+        })
+        .expect("a database");
+        let objects =
+            LocalStore::open(&LocalOptions::new(directory.path().join("objects"))).expect("a store");
+        objects.create_bucket("bucket").await.expect("a bucket");
+        Self {
+            _directory: directory,
+            metadata: Arc::new(metadata),
+            objects: Arc::new(objects),
+            clock: Arc::new(MockClock::new()),
+            random: Arc::new(SeededRandom::new(11)),
+            signals,
+        }
+    }
+
+    /// A process over these stores.
+    pub fn start(&self) -> Process {
+        self.start_with(Arc::clone(&self.metadata), Arc::clone(&self.objects), vec![])
+    }
+
+    /// A process that sees the stores through others, with these processors.
+    pub fn start_with(
+        &self,
+        metadata: Arc<dyn MetadataStore>,
+        objects: Arc<dyn ObjectStore>,
+        processors: Vec<Arc<dyn Processor>>,
+    ) -> Process {
+        let names: Vec<String> = processors
+            .iter()
+            .map(|processor| processor.name().to_owned())
+            .collect();
+        let files = Collection {
+            processors: names.clone(),
+            ..Collection::new("files", "bucket")
+        };
+        let strict = Collection {
+            name: "strict".to_owned(),
+            required_processors: names,
+            ..files.clone()
+        };
+        let auto = Collection {
+            auto_confirm: true,
+            ..Collection::new("auto", "bucket")
+        };
+        let collections = [files, strict, auto].map(|c| (c.name.clone(), Arc::new(c)));
+        let app = App {
+            metadata,
+            objects,
+            signer: Arc::new(NoUrls),
+            clock: Arc::clone(&self.clock) as _,
+            random: Arc::clone(&self.random) as _,
+            signals: Arc::clone(&self.signals) as _,
+            collections: BTreeMap::from(collections),
+            processors: processors
+                .into_iter()
+                .map(|processor| (processor.name(), processor))
+                .collect(),
+            policy: Policy::default(),
+        };
+        Process {
+            app: Arc::new(app),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    /// Every key in the bucket.
+    pub async fn keys(&self) -> Vec<String> {
+        let options = ListOptions {
+            limit: 1_000,
+            ..ListOptions::default()
+        };
+        let page = self.objects.list("bucket", &options).await.expect("a list");
+        page.objects.into_iter().map(|object| object.key).collect()
+    }
+
+    pub async fn file(&self, id: FileId) -> File {
+        self.metadata
+            .file(id)
+            .await
+            .expect("the database answers")
+            .expect("the file is there")
+    }
+
+    pub async fn bytes(&self, key: &str) -> Vec<u8> {
+        let path = ObjectPath::new("bucket", key);
+        let mut read = self
+            .objects
+            .get(&path, &GetOptions::default())
+            .await
+            .expect("the object is there");
+        let mut bytes = Vec::new();
+        while let Some(piece) = read.body.next().await {
+            bytes.extend_from_slice(&piece.expect("a piece"));
+        }
+        bytes
+    }
+
+    /// Everything that must hold of a file whatever happened: its events tell its whole history, one by one.
+    pub async fn assert_history(&self, id: FileId) {
+        let file = self.file(id).await;
+        let events = self
+            .metadata
+            .timeline(id, None, 1_000)
+            .await
+            .expect("a timeline")
+            .items;
+        let versions: Vec<u64> = events.iter().map(|event| event.version).collect();
+        assert_eq!(
+            versions,
+            (1..=file.version).collect::<Vec<_>>(),
+            "one event per version (I4)"
+        );
+        assert_eq!(events.last().map(|event| event.state), Some(file.state));
+    }
+
+    /// No intent is open and no job waits.
+    pub async fn assert_quiet(&self) {
+        let far = self.clock.now_plus(SignedDuration::from_hours(1_000));
+        let intents = self.metadata.stale_intents(far, 100).await.expect("intents");
+        assert!(intents.is_empty(), "open intents: {intents:?}");
+        let jobs = self.metadata.jobs(None, None, 100).await.expect("jobs").items;
+        let waiting: Vec<_> = jobs.iter().filter(|job| job.state != JobState::Dead).collect();
+        assert!(waiting.is_empty(), "waiting jobs: {waiting:?}");
+    }
+}
+
+/// Reads ahead without moving the hands.
+pub trait Later {
+    fn now_plus(&self, by: SignedDuration) -> Timestamp;
+}
+
+impl Later for MockClock {
+    fn now_plus(&self, by: SignedDuration) -> Timestamp {
+        use cloakroom_core::ports::clock::Clock;
+        self.now().checked_add(by).expect("a time")
+    }
+}
+
+/// One process: the use cases and a worker.
+#[derive(Clone)]
+pub struct Process {
+    pub app: Arc<App>,
+    clock: Arc<MockClock>,
+}
+
+impl Process {
+    pub async fn sign(&self, content: &[u8]) -> SignedUpload {
+        self.sign_in("files", content).await
+    }
+
+    pub async fn sign_in(&self, collection: &str, content: &[u8]) -> SignedUpload {
+        let request = SignUpload {
+            collection: collection.to_owned(),
+            filename: "a.bin".to_owned(),
+            size_bytes: Some(content.len() as u64),
+            ..SignUpload::default()
+        };
+        self.app.sign_upload(&ann(), request).await.expect("signed")
+    }
+
+    /// What a client does with its URL.
+    pub async fn send(&self, signed: &SignedUpload, content: &[u8]) {
+        send_to(&*self.app.objects, &signed.upload.staging_key, content).await;
+    }
+
+    pub async fn confirm(&self, id: FileId) -> File {
+        self.app
+            .confirm_upload(&ann(), id, ConfirmUpload::default())
+            .await
+            .expect("confirmed")
+            .file
+    }
+
+    /// Sign, send, confirm.
+    pub async fn upload(&self, content: &[u8]) -> FileId {
+        let signed = self.sign(content).await;
+        self.send(&signed, content).await;
+        self.confirm(signed.file.id).await.id
+    }
+
+    /// Runs what is due.
+    pub async fn work(&self) {
+        let mut options = WorkerOptions::new(WorkerId("test".to_owned()));
+        options.lease = Duration::from_secs(15);
+        runner::run_due(&self.app, &options).await;
+    }
+
+    /// Every sweep, then what it made due, until the leases of dead processes are over and nothing is left to do.
+    pub async fn recover(&self) {
+        for _ in 0..4 {
+            self.clock.advance(SignedDuration::from_secs(61));
+            for sweep in janitor::SWEEPS {
+                (sweep.run)(&self.app).await.expect("the sweep");
+            }
+            self.work().await;
+        }
+    }
+}
+
+pub async fn send_to(objects: &dyn ObjectStore, key: &str, content: &[u8]) {
+    let attributes = ObjectAttributes {
+        content_type: Some("application/octet-stream".to_owned()),
+        ..ObjectAttributes::default()
+    };
+    let options = PutOptions {
+        attributes,
+        ..PutOptions::default()
+    };
+    let body = PutBody::from_bytes(content.to_vec());
+    objects
+        .put(&ObjectPath::new("bucket", key), options, body)
+        .await
+        .expect("stored");
+}
+
+pub fn ann() -> Principal {
+    person("ann", Role::User)
+}
+
+pub fn person(name: &str, role: Role) -> Principal {
+    Principal {
+        subject: name.to_owned(),
+        role,
+        credential: Credential::AccessToken,
+        username: name.to_owned(),
+        full_name: None,
+    }
+}
+
+pub fn settled(state: FileState) -> bool {
+    matches!(state, FileState::Ready | FileState::Failed)
+}
+
+pub fn object(value: serde_json::Value) -> JsonObject {
+    value.as_object().expect("an object").clone()
+}
+
+/// Signing has its own tests, against botocore; here nobody follows a URL.
+struct NoUrls;
+
+fn request(key: &str, expires_in_seconds: u32, now: Timestamp) -> SignedRequest {
+    let expires_at = now
+        .checked_add(SignedDuration::from_secs(i64::from(expires_in_seconds)))
+        .expect("a time");
+    SignedRequest {
+        url: format!("https://store.test/{key}"),
+        headers: vec![],
+        expires_at,
+    }
+}
+
+impl Signer for NoUrls {
+    fn put(
+        &self,
+        path: &ObjectPath,
+        _: &UploadConstraints,
+        expires_in_seconds: u32,
+        now: Timestamp,
+    ) -> Result<SignedRequest, CannotSign> {
+        Ok(request(&path.key, expires_in_seconds, now))
+    }
+
+    fn post(
+        &self,
+        _: &ObjectPath,
+        _: &UploadConstraints,
+        _: u32,
+        now: Timestamp,
+    ) -> Result<SignedForm, CannotSign> {
+        Ok(SignedForm {
+            url: "https://store.test/".to_owned(),
+            fields: vec![],
+            expires_at: now,
+        })
+    }
+
+    fn part(
+        &self,
+        path: &ObjectPath,
+        _: &str,
+        _: u32,
+        expires_in_seconds: u32,
+        now: Timestamp,
+    ) -> Result<SignedRequest, CannotSign> {
+        Ok(request(&path.key, expires_in_seconds, now))
+    }
+
+    fn get(
+        &self,
+        path: &ObjectPath,
+        _: &DownloadPresentation,
+        expires_in_seconds: u32,
+        now: Timestamp,
+    ) -> Result<SignedRequest, CannotSign> {
+        Ok(request(&path.key, expires_in_seconds, now))
+    }
+}
