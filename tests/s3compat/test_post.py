@@ -125,7 +125,6 @@ def test_policy_document(cloakroom, s3, bucket, replaced, status):
         ["starts-with", "$key"],
         ["starts-with", "key", "foo"],
         ["matches", "$key", "foo"],
-        ["eq", "$x-amz-meta-a", 5],
         {"a": "b", "c": "d"},
         7,
     ],
