@@ -1,4 +1,4 @@
-//! The command line: what can be said. What it does is in [`commands`](crate::commands), one file a verb.
+//! The command line: what can be said. What it does is in [`commands`], one file a verb.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -566,3 +566,22 @@ fn a_key_file_that_is_none_is_one_line() {
     assert_eq!((output.status.code(), ours.len()), (Some(2), 1), "{said}");
     assert!(ours[0].contains("key.pem"), "{said}");
 }
+
+#[test]
+fn what_the_s3_endpoint_sees_reaches_the_file() {
+    let home = Home::new();
+    let policy = "[collections.files]\nauto_confirm = true\n";
+    std::fs::write(home.path().join("cloakroom.toml"), policy).expect("written");
+    let server = home.serve(&[]);
+    let commands = server.banner.lines().skip_while(|line| !line.contains("API="));
+    let without_confirm: Vec<&str> = commands.filter(|line| !line.contains("/confirm")).collect();
+    let output = Command::new("bash")
+        .args(["-e", "-c", &without_confirm.join("\n")])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .output()
+        .expect("bash is there");
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(said.ends_with("Leave your files, keep the ticket.\n"), "{said}");
+    server.stop();
+}

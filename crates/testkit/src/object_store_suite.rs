@@ -311,7 +311,8 @@ macro_rules! object_store_suite {
             conditions: [
                 if_absent_writes_once, one_of_many_if_absent_wins, if_match_replaces_only_that_object,
                 if_match_of_a_missing_object_is_not_found, if_generation_replaces_only_that_write,
-                a_refused_write_changes_nothing, compare_and_set_loses_no_update, reading_if_match, reading_if_none_match,
+                a_refused_write_changes_nothing, compare_and_set_loses_no_update,
+                a_delete_beside_a_conditional_write_leaves_nothing, reading_if_match, reading_if_none_match,
                 reading_by_date, match_beats_date, lists_and_weak_tags, reading_if_generation,
             ];
             reads: [

@@ -3,6 +3,7 @@
 mod document;
 mod instance;
 mod pipeline;
+mod send;
 mod steps;
 
 use std::io::Write as _;

@@ -62,11 +62,12 @@ pub async fn run(args: Args) -> std::result::Result<(), Failure> {
 
 async fn watched(session: &Session, id: &str, wait: Duration) -> Result<()> {
     let tell = |status: &StatusAnswer| {
-        session.progress.line(&if session.json {
+        let text = if session.json {
             json!(status).to_string()
         } else {
             line(status)
-        })
+        };
+        session.progress.line(&text);
     };
     let last = wait_until_settled(&session.api, id, wait, tell).await?;
     match last.state.as_str() {

@@ -265,10 +265,7 @@ impl Layers {
         origins: &mut Vec<Origin>,
         problems: &mut Vec<Problem>,
     ) -> BTreeMap<String, Collection> {
-        let shipped: BTreeSet<String> = presets::presets()
-            .into_iter()
-            .map(|preset| preset.name)
-            .collect();
+        let shipped: BTreeSet<String> = presets::presets().into_iter().map(|preset| preset.name).collect();
         let configured = self
             .strongest_first
             .iter()

@@ -173,9 +173,9 @@ fn about(head: &str, own: &str, name: &str, size: usize, claimed: &str) -> (Stri
 
 /// A server that answers for one file: its name, its bytes, and the SHA-256 that it claims.
 fn liar(name: &'static str, bytes: &'static [u8], claimed: &'static str) -> Liar {
-    Liar::start(move |head, own| match head.contains("/bucket/") {
-        true => ("200 OK\r\nETag: \"e\"".to_owned(), bytes.to_vec()),
-        false => about(head, own, name, bytes.len(), claimed),
+    Liar::start(move |head, own| match () {
+        () if head.contains("/bucket/") => ("200 OK\r\nETag: \"e\"".to_owned(), bytes.to_vec()),
+        () => about(head, own, name, bytes.len(), claimed),
     })
 }
 
@@ -246,14 +246,14 @@ fn bytes_that_are_not_the_file_are_thrown_away() {
 #[test]
 fn a_presigned_url_is_not_told_when_it_fails() {
     let home = Home::new();
-    let server = Liar::start(|head, own| {
-        match head.contains("/bucket/") {
-        true => (
-            "403 Forbidden\r\nContent-Type: application/xml".to_owned(),
-            b"<Error><Code>SignatureDoesNotMatch</Code><Message>No.</Message><StringToSign>5ec2e7</StringToSign></Error>".to_vec(),
-        ),
-        false => about(head, own, "a", 5, HELLO),
-    }
+    let server = Liar::start(|head, own| match () {
+        () if head.contains("/bucket/") => {
+            let refusal =
+                "<Code>SignatureDoesNotMatch</Code><Message>No.</Message><StringToSign>5ec2e7</StringToSign>";
+            let xml = "403 Forbidden\r\nContent-Type: application/xml".to_owned();
+            (xml, format!("<Error>{refusal}</Error>").into_bytes())
+        }
+        () => about(head, own, "a", 5, HELLO),
     });
     let got = get_from(&home, &server.url, &[]).expect(3);
     assert!(

@@ -6,6 +6,7 @@ mod files;
 mod form;
 mod isolation;
 mod keys;
+mod observability;
 mod openapi;
 mod operations;
 mod records;

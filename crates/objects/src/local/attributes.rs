@@ -24,17 +24,20 @@ pub(super) const OBJECT_XATTR: &str = "user.cloakroom";
 /// The attribute of a part's file. Another name, because the file of an only part becomes the object's file.
 pub(super) const PART_XATTR: &str = "user.cloakroom.part";
 
+/// Of the stored form.
+const VERSION: u8 = 1;
+
 /// ext4 keeps all extended attributes of a file in one block of 4 KiB; this leaves room for a part's attribute.
-const RECORD_BYTES_MAX: usize = 3_584;
+const RECORD_BYTES_MAX: usize = 3_456;
 
 /// What headers and user metadata may take of that, as stored.
-const HEADERS_BYTES_MAX: usize = 2_600;
+const HEADERS_BYTES_MAX: usize = 2_400;
 
 /// The largest user metadata in bytes, names and values together (S3 API, "Working with object metadata").
 const USER_METADATA_BYTES_MAX: usize = 2_048;
 
 /// Part sizes are kept while they fit into so many bytes.
-const PART_SIZES_BYTES_MAX: usize = 512;
+const PART_SIZES_BYTES_MAX: usize = 384;
 
 /// The stored form, version 1. Short names, because there are few bytes.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -127,7 +130,7 @@ impl Record {
     /// What is stored for a file that has just been written.
     pub(super) fn new(stat: &Stat, etag: String, generation: String, checksums: &Checksums) -> Self {
         Self {
-            v: 1,
+            v: VERSION,
             etag,
             generation,
             size_bytes: size_of(stat),
@@ -181,6 +184,10 @@ impl Record {
                 )));
             }
         };
+        if record.v != VERSION {
+            let message = format!("attributes of an object have version {}, not {VERSION}", record.v);
+            return Err(ObjectError::Internal(message));
+        }
         let unchanged =
             record.size_bytes == size_of(stat) && record.modified_nanoseconds == modified_nanoseconds(stat);
         Ok(unchanged.then_some(record))
@@ -382,6 +389,18 @@ mod tests {
             Record::read(file.as_file(), OBJECT_XATTR, &stat).unwrap(),
             Some(record)
         );
+        rustix::fs::fsetxattr(
+            file.as_file(),
+            OBJECT_XATTR,
+            br#"{"v":2,"e":"e","g":"g","s":3,"t":0}"#,
+            XattrFlags::empty(),
+        )
+        .unwrap();
+        assert!(matches!(
+            Record::read(file.as_file(), OBJECT_XATTR, &stat),
+            Err(ObjectError::Internal(_))
+        ));
+        record.write(file.as_file(), OBJECT_XATTR).unwrap();
         file.as_file().set_len(4).unwrap();
         let stat = rustix::fs::fstat(file.as_file()).unwrap();
         assert_eq!(Record::read(file.as_file(), OBJECT_XATTR, &stat).unwrap(), None);
@@ -394,14 +413,14 @@ mod tests {
             content_disposition: Some("x".repeat(header_bytes)),
             ..ObjectAttributes::default()
         };
-        let largest = attributes(2_048, 531);
+        let largest = attributes(2_048, 331);
         assert_eq!(
             serde_json::to_vec(&Headers::from(largest.clone())).unwrap().len(),
             HEADERS_BYTES_MAX
         );
         check_attributes(&largest).unwrap();
         for too_large in [
-            attributes(2_048, 532),
+            attributes(2_048, 332),
             attributes(2_049, 0),
             attributes(1, 60_000),
         ] {
@@ -412,9 +431,10 @@ mod tests {
         }
 
         let (file, stat) = stat_of(5);
-        let checksums = ChecksumAlgorithm::ALL
-            .iter()
-            .map(|algorithm| (*algorithm, format!("{}-10000", "x".repeat(44))));
+        let lengths = [8, 8, 12, 28, 44];
+        let checksums = ChecksumAlgorithm::ALL.iter().zip(lengths);
+        let checksums =
+            checksums.map(|(algorithm, length)| (*algorithm, format!("{}-10000", "x".repeat(length))));
         let checksums = Checksums(checksums.collect());
         let new = || {
             Record::new(
@@ -430,7 +450,7 @@ mod tests {
             ..new()
         };
         part.write(file.as_file(), PART_XATTR).unwrap();
-        let sizes: Vec<u64> = (0..46).map(|number| 5_242_880_000 + number).collect();
+        let sizes: Vec<u64> = (0..34).map(|number| 5_242_880_000 + number).collect();
         let object = Record {
             size_bytes: u64::MAX,
             ..new().with_attributes(largest).with_parts(&sizes)

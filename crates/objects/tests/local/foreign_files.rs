@@ -312,3 +312,34 @@ async fn small_bodies_have_their_md5_as_etag_and_large_ones_cannot_be_mistaken_f
     assert_eq!((large.len(), &large[32..]), (34, "-1"));
     assert_ne!(bench.put("k", &vec![b'a'; 16_385]).await.etag, large);
 }
+
+#[tokio::test]
+async fn directories_go_with_their_last_object() {
+    let bench = Bench::new().await;
+    for key in ["a/b/c", "a/d", &format!("long/{}", "x".repeat(900))] {
+        bench.put(key, b"x").await;
+    }
+    bench.store.delete(&path("a/b/c")).await.unwrap();
+    assert!(!bench.file("a/b").exists() && bench.file("a").exists());
+    bench
+        .store
+        .delete(&path(&format!("long/{}", "x".repeat(900))))
+        .await
+        .unwrap();
+    let info = bench.head("a/d").await;
+    bench
+        .store
+        .promote(
+            &path("a/d"),
+            &info.generation,
+            &path("final"),
+            ObjectAttributes::default(),
+        )
+        .await
+        .unwrap();
+    let left: Vec<_> = std::fs::read_dir(bench.file(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["final.%"]);
+}

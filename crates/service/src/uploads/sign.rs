@@ -12,7 +12,7 @@ use cloakroom_core::file::{Declared, File, FileState};
 use cloakroom_core::id::FileId;
 use cloakroom_core::key::{self, KeyFacts};
 use cloakroom_core::media::MediaType;
-use cloakroom_core::ports::metadata::{Inserted, NewFile};
+use cloakroom_core::ports::metadata::{Inserted, MetadataError, NewFile};
 use cloakroom_core::ports::objects::{MultipartOptions, ObjectAttributes, ObjectPath};
 use cloakroom_core::ports::signer::{SignedForm, SignedRequest, UploadConstraints};
 use cloakroom_core::record::{Record, RecordKey};
@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use super::multipart::SignedPart;
 use super::validate::{admit_metadata, validate_description, validate_filename};
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Result, ServiceError};
 
 /// Longest idempotency key, in bytes.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -167,7 +167,7 @@ impl App {
         let (mut file, mut upload) = (new.file.clone(), new.upload.clone());
         let quota_bytes = new.quota_bytes;
         let mut repeated = false;
-        match self.metadata.insert(new).await? {
+        match self.metadata.insert(new).await.map_err(insert_refusal)? {
             Inserted::New => {}
             Inserted::QuotaExceeded(usage) => {
                 return Err(Refusal::new(
@@ -188,6 +188,18 @@ impl App {
                     .into());
                 }
                 (file, upload) = *rows;
+                if matches!(
+                    file.state,
+                    FileState::Reaping | FileState::Expired | FileState::Purging
+                ) {
+                    return Err(Refusal::new(
+                        ErrorCode::UploadExpired,
+                        "The upload of this Idempotency-Key is over; use a new key to begin another one.",
+                    )
+                    .with("file_id", file.id.to_string())
+                    .with("state", file.state.as_str())
+                    .into());
+                }
                 repeated = true;
                 self.renew(&file, &mut upload, &collection).await?;
             }
@@ -381,6 +393,18 @@ impl App {
                 }))
             }
         }
+    }
+}
+
+/// An id that cannot be inserted and has no row any more is that of a purged file.
+fn insert_refusal(error: MetadataError) -> ServiceError {
+    match error {
+        MetadataError::Conflict => Refusal::new(
+            ErrorCode::IdempotencyKeyReused,
+            "The file of this Idempotency-Key was deleted for good; use a new key for a new upload.",
+        )
+        .into(),
+        other => other.into(),
     }
 }
 

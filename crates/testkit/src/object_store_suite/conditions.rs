@@ -172,6 +172,27 @@ pub async fn compare_and_set_loses_no_update(subject: &Subject) {
     assert_eq!(subject.read("k").await, (clients * rounds).to_string().as_bytes());
 }
 
+/// A delete beside a write that replaces the object: whichever is first, nothing is left.
+pub async fn a_delete_beside_a_conditional_write_leaves_nothing(subject: &Subject) {
+    if !subject.store.capabilities().conditional_put {
+        return;
+    }
+    for _ in 0..40 {
+        let etag = subject.put("k", "old").await.etag;
+        let path = subject.path("k");
+        let (written, deleted) = tokio::join!(
+            subject.put_if("k", "new", if_match(&etag)),
+            subject.store.delete(&path)
+        );
+        deleted.unwrap();
+        assert!(
+            matches!(written, Ok(_) | Err(ObjectError::NotFound)),
+            "{written:?}"
+        );
+        subject.assert_missing("k").await;
+    }
+}
+
 /// `If-Match` on a read.
 pub async fn reading_if_match(subject: &Subject) {
     let etag = subject.put("k", "v").await.etag;

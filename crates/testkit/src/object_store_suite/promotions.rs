@@ -180,6 +180,8 @@ pub async fn a_promotion_against_writers_promotes_one_whole_object(subject: &Sub
 
 impl Subject {
     async fn try_put_pattern(&self, key: &str, seed: u64) {
-        self.put(key, pattern(2_000, seed)).await;
+        for _ in 0..4 {
+            self.put(key, pattern(2_000, seed)).await;
+        }
     }
 }

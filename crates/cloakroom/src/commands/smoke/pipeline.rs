@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use cloakroom_core::checksum::Sha256Digest;
 use reqwest::Url;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::document::{noise, pdf};
-use super::steps::{Steps, ensure, found, refused};
-use crate::client::api::{Api, Signed, success};
+use super::send;
+use super::steps::{Steps, ensure, refused};
+use crate::client::api::{Api, Signed};
 use crate::client::error::{ClientError, Result};
 use crate::client::status::wait_until_settled;
-use crate::client::wire::{CompletedPart, FileAnswer, RecordRef, SignRequest, UploadAnswer};
+use crate::client::wire::{FileAnswer, RecordRef, SignRequest, UploadAnswer};
 
 /// Ids of the files that a run has made, for cleaning up.
 pub type Made = Arc<Mutex<Vec<String>>>;
@@ -140,7 +141,7 @@ impl<'a> Pipeline<'a> {
                 confirm,
             )
             .await?;
-        let upload = self.send_put(&signed.answer, bytes.clone());
+        let upload = send::put(self.api, &signed.answer, bytes.clone());
         steps
             .step(
                 "upload by presigned PUT",
@@ -237,7 +238,7 @@ impl<'a> Pipeline<'a> {
         steps
             .step(name, "the bytes that were sent", async {
                 let url = self.api.download(id).await?.download_url;
-                let got = self.fetch(url.expose()).await?;
+                let got = send::get(self.api, url.expose()).await?;
                 ensure(got == bytes, || {
                     format!("{} bytes, not the {} that were sent", got.len(), bytes.len())
                 })?;
@@ -247,22 +248,6 @@ impl<'a> Pipeline<'a> {
                 )
             })
             .await
-    }
-
-    async fn fetch(&self, url: &Url) -> Result<Vec<u8>> {
-        let response = self
-            .api
-            .http()
-            .get(url.clone())
-            .send()
-            .await
-            .map_err(ClientError::transport)?;
-        Ok(success(response)
-            .await?
-            .bytes()
-            .await
-            .map_err(ClientError::transport)?
-            .to_vec())
     }
 
     /// A presigned URL is good for exactly what was signed.
@@ -297,7 +282,7 @@ impl<'a> Pipeline<'a> {
                         other_key,
                     ];
                     for url in urls {
-                        refused(self.fetch(&url).await, 403)?;
+                        refused(send::get(self.api, &url).await, 403)?;
                     }
                     Ok(())
                 },
@@ -312,7 +297,7 @@ impl<'a> Pipeline<'a> {
         let mut other = bytes.to_vec();
         other.reverse();
         // Taken or refused: what counts is what is served.
-        let _ = self.send_put(ticket, other).await;
+        let _ = send::put(self.api, ticket, other).await;
         self.download(steps, "the upload URL used again changes nothing", id, bytes)
             .await
     }
@@ -377,7 +362,7 @@ impl<'a> Pipeline<'a> {
             .step(
                 "upload by form",
                 "the object store takes the form",
-                self.send_post(&ticket, bytes.clone()),
+                send::post(self.api, &ticket, bytes.clone()),
             )
             .await?;
         steps
@@ -400,7 +385,7 @@ impl<'a> Pipeline<'a> {
             .step(
                 "upload the parts",
                 "the object store takes every part",
-                self.send_parts(&ticket, &bytes),
+                send::parts(self.api, &ticket, &bytes),
             )
             .await?;
         steps
@@ -463,88 +448,6 @@ impl<'a> Pipeline<'a> {
     ) -> Option<UploadAnswer> {
         let sign = async { Ok(self.sign(request).await?.0.answer) };
         steps.step_if_offered(name, "a new upload", sign).await
-    }
-
-    async fn send_put(&self, ticket: &UploadAnswer, bytes: Vec<u8>) -> Result<()> {
-        let url = ticket.upload_url.as_ref().ok_or_else(|| found("no upload_url"))?;
-        let mut request = self.api.http().put(url.expose().clone());
-        for (name, value) in ticket
-            .headers
-            .iter()
-            .filter(|(name, _)| !name.eq_ignore_ascii_case("content-length"))
-        {
-            request = request.header(name, value);
-        }
-        success(request.body(bytes).send().await.map_err(ClientError::transport)?)
-            .await
-            .map(drop)
-    }
-
-    async fn send_post(&self, ticket: &UploadAnswer, bytes: Vec<u8>) -> Result<()> {
-        let url = ticket.upload_url.as_ref().ok_or_else(|| found("no upload_url"))?;
-        let none = Map::new();
-        let mut form = reqwest::multipart::Form::new();
-        for (name, value) in ticket
-            .form_fields
-            .as_ref()
-            .map_or(&none, |fields| fields.expose())
-        {
-            form = form.text(
-                name.clone(),
-                value.as_str().map_or_else(|| value.to_string(), str::to_owned),
-            );
-        }
-        let form = form.part(
-            "file",
-            reqwest::multipart::Part::bytes(bytes).file_name("smoke-form.bin"),
-        );
-        let request = self.api.http().post(url.expose().clone()).multipart(form);
-        success(request.send().await.map_err(ClientError::transport)?)
-            .await
-            .map(drop)
-    }
-
-    async fn send_parts(&self, ticket: &UploadAnswer, bytes: &[u8]) -> Result<Vec<CompletedPart>> {
-        let part_size = ticket
-            .part_size_bytes
-            .filter(|size| *size > 0)
-            .ok_or_else(|| found("no part size"))? as usize;
-        let chunks: Vec<&[u8]> = bytes.chunks(part_size).collect();
-        let numbers: Vec<u32> = (1..=chunks.len() as u32).collect();
-        let (tickets, _) = self.api.sign_parts(&ticket.file_id, &numbers).await?;
-        let mut parts = Vec::new();
-        for part in tickets.iter().rev() {
-            let chunk = chunks
-                .get(part.part_number as usize - 1)
-                .ok_or_else(|| found("a part that was not asked for"))?;
-            let mut request = self.api.http().put(part.upload_url.expose().clone());
-            for (name, value) in part
-                .headers
-                .iter()
-                .filter(|(name, _)| !name.eq_ignore_ascii_case("content-length"))
-            {
-                request = request.header(name, value);
-            }
-            let response = success(
-                request
-                    .body(chunk.to_vec())
-                    .send()
-                    .await
-                    .map_err(ClientError::transport)?,
-            )
-            .await?;
-            let etag = response
-                .headers()
-                .get("etag")
-                .and_then(|etag| etag.to_str().ok())
-                .ok_or_else(|| found("no ETag"))?;
-            parts.push(CompletedPart {
-                part_number: part.part_number,
-                etag: etag.to_owned(),
-            });
-        }
-        parts.reverse();
-        Ok(parts)
     }
 }
 
