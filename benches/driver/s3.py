@@ -186,13 +186,13 @@ def disk(rig, cell, scratch):
         shutil.rmtree(directory)
 
 
-def measure(rig, start_cloakroom, start_nginx, scratch, say):
+def measure(rig, start, scratch, say):
     """The section of the page."""
     section = page.Section(
         ["", "Cloakroom", "nginx", "ratio", "goal", "disk alone", "p99 ms", "nginx p99",
          "CPU µs", "nginx CPU µs", "CPU ratio", "goal", "client CPU µs"]
     )
-    with start_cloakroom(scratch / "s3-cloakroom") as server, start_nginx(scratch / "nginx") as static:
+    with start.cloakroom(scratch / "cloakroom") as server, start.nginx(scratch / "nginx") as static:
         targets = [CloakroomTarget(server), NginxTarget(static)]
         with prepared(rig, targets):
             rig.take_foreign_shares()

@@ -10,7 +10,7 @@ use cloakroom_core::ports::clock::Clock;
 use cloakroom_core::ports::objects::{ObjectInfo, ObjectPath, ObjectStore};
 use cloakroom_signing::{ChunkChain, Credentials, PayloadHash, Region, Verifier};
 use http::header::{
-    ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, SERVER,
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, SERVER,
     TRANSFER_ENCODING,
 };
 use http::request::Parts;
@@ -188,11 +188,6 @@ impl Inner {
         body: RequestBody,
         record: &mut RequestRecord,
     ) -> Result<S3Response, S3Error> {
-        if parts.headers.contains_key(CONTENT_LENGTH) && parts.headers.contains_key(TRANSFER_ENCODING) {
-            return Err(S3Error::invalid_request(
-                "Content-Length and Transfer-Encoding exclude each other.",
-            ));
-        }
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let domain = self.options.virtual_host_domain.as_deref();
         record.target = Target::parse(parts.uri.path(), host, domain)?;
@@ -292,6 +287,11 @@ impl Gateway {
         record.status = Some(response.status());
         response.body_mut().record(record);
         let headers = response.headers_mut();
+        if parts.headers.contains_key(TRANSFER_ENCODING) {
+            // Hyper drops a Content-Length beside it unseen. If a proxy in front of us went by that, the two disagree on
+            // where this request ends, so nothing that follows is believed (RFC 9112, section 6.1).
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         headers.insert(SERVER, HeaderValue::from_static("cloakroom"));
         response::set(headers, HeaderName::from_static("x-amz-request-id"), &request_id);
         inner.options.cors.expose(parts.headers.get(ORIGIN), headers);

@@ -126,3 +126,79 @@ impl Drop for RequestRecord {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use metrics::{Gauge, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+
+    use super::*;
+
+    /// Keeps counters by name and labels.
+    #[derive(Default)]
+    struct Registry(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+    impl Recorder for Registry {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            let labels: Vec<_> = key
+                .labels()
+                .map(|label| format!("{}={}", label.key(), label.value()))
+                .collect();
+            let name = format!("{}{{{}}}", key.name(), labels.join(","));
+            let mut counters = self.0.lock().expect("no panic while it was held");
+            Counter::from_arc(Arc::clone(counters.entry(name).or_default()))
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn requests_are_counted_when_their_answer_is_gone() {
+        let registry = Registry::default();
+        metrics::with_local_recorder(&registry, || {
+            let metrics = Arc::new(Metrics::new());
+            for (operation, status, sent) in [
+                (Some(Operation::GetObject), Some(200), 5),
+                (Some(Operation::GetObject), Some(200), 7),
+                (Some(Operation::AbortMultipartUpload), Some(418), 0),
+                (None, None, 0),
+            ] {
+                let mut record = RequestRecord::new(Arc::clone(&metrics));
+                record.operation = operation;
+                record.status = status.and_then(|status| StatusCode::from_u16(status).ok());
+                record.sent(sent);
+            }
+        });
+        let counters = registry.0.into_inner().expect("no panic while it was held");
+        let counted: Vec<_> = counters
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.load(Ordering::Relaxed)))
+            .collect();
+        assert_eq!(
+            counted,
+            [
+                ("cloakroom_s3_received_bytes_total{}", 0),
+                (
+                    "cloakroom_s3_requests_total{operation=AbortMultipartUpload,status=418}",
+                    1
+                ),
+                ("cloakroom_s3_requests_total{operation=GetObject,status=200}", 2),
+                ("cloakroom_s3_requests_total{operation=unknown,status=499}", 1),
+                ("cloakroom_s3_sent_bytes_total{}", 12),
+            ]
+        );
+    }
+}

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::gateway::Gateway;
@@ -33,7 +34,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, shutdown: impl Future<Output = ()>) {
     let permits = Arc::new(Semaphore::new(gateway.options().connections_max));
     let (stop, stopped) = watch::channel(());
-    let tasks = TaskTracker::new();
+    let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = async {
@@ -46,8 +47,10 @@ pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, shutdown: im
             (permit, accepted) = accepted => match accepted {
                 Ok((stream, _)) => {
                     let connection = serve_connection(gateway.clone(), stream, stopped.clone());
+                    let cut = cut.clone();
                     tasks.spawn(async move {
-                        connection.await;
+                        // Cut off or at its end: either way it is over.
+                        let _ = cut.run_until_cancelled(connection).await;
                         drop(permit);
                     });
                 }
@@ -70,12 +73,13 @@ pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, shutdown: im
             connections = tasks.len(),
             "requests were still in flight at the end of the drain"
         );
+        cut.cancel();
+        tasks.wait().await;
     }
 }
 
 async fn serve_connection(gateway: Gateway, stream: TcpStream, mut stopped: watch::Receiver<()>) {
-    // Without this, an answer in two segments waits for the peer's delayed acknowledgement: 40 ms.
-    if stream.set_nodelay(true).is_err() {
+    if send_at_once(&stream).is_err() {
         return;
     }
     let timeouts = gateway.options().timeouts;
@@ -115,6 +119,11 @@ async fn serve_connection(gateway: Gateway, stream: TcpStream, mut stopped: watc
         }
     }
     linger(connection.into_parts().io.into_inner().stream).await;
+}
+
+/// Without this, an answer in two segments waits for the peer's delayed acknowledgement: 40 ms.
+fn send_at_once(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)
 }
 
 /// Ends the sending side and reads what is still on its way.
@@ -194,5 +203,20 @@ impl AsyncWrite for PatientStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_do_not_wait_for_acknowledgements() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let _client = TcpStream::connect(address).await.expect("a connection");
+        let (stream, _) = listener.accept().await.expect("a connection");
+        send_at_once(&stream).expect("an open connection");
+        assert!(stream.nodelay().expect("an open connection"));
     }
 }

@@ -1,6 +1,6 @@
 //! The HTTP front: it translates between HTTP and the use cases, and decides nothing itself.
 //!
-//! [`router`] has every route on one page. A request passes [`observe`] (id, span, log line, metrics, panics,
+//! [`mod@router`] has every route on one page. A request passes [`observe`] (id, span, log line, metrics, panics,
 //! rendering of problems), CORS, then the extractors of its handler: [`auth::Caller`] first, so nothing of a request
 //! is read before its sender is known; then path, query and body, each strict. Handlers live under [`api`], one
 //! endpoint or close group per file. Errors of every layer become answers in [`problem`] alone.
@@ -11,6 +11,7 @@ pub mod docs_page;
 pub mod extract;
 pub mod health;
 pub mod limits;
+mod linger;
 pub mod metrics;
 pub mod observe;
 pub mod openapi;

@@ -14,6 +14,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use tracing::Instrument;
 
+use crate::linger::lingering;
 use crate::problem::Problem;
 use crate::request_id::{REQUEST_ID_HEADER, RequestId, TraceIds};
 use crate::state::HttpState;
@@ -42,7 +43,7 @@ pub async fn observe(State(state): State<HttpState>, mut request: Request, next:
     request.extensions_mut().insert(request_id.clone());
 
     let in_flight = InFlight::enter();
-    let outcome = AssertUnwindSafe(next.run(request))
+    let outcome = AssertUnwindSafe(next.run(lingering(request)))
         .catch_unwind()
         .instrument(span.clone())
         .await;

@@ -48,7 +48,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [_, mode, directory, size, count, threads] = arguments.as_slice() else {
         return Err("usage: disk write|read DIRECTORY SIZE_BYTES COUNT THREADS".into());
     };
-    let (directory, size, count) = (Path::new(directory), size.parse::<usize>()?, count.parse::<usize>()?);
+    let (directory, size, count) = (
+        Path::new(directory),
+        size.parse::<usize>()?,
+        count.parse::<usize>()?,
+    );
     let reading = match mode.as_str() {
         "read" => true,
         "write" => false,
@@ -80,6 +84,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         Ok::<(), Box<dyn Error>>(())
     })?;
-    println!("{{\"operations\":{count},\"seconds\":{}}}", started.elapsed().as_secs_f64());
+    println!(
+        "{{\"operations\":{count},\"seconds\":{}}}",
+        started.elapsed().as_secs_f64()
+    );
     Ok(())
 }

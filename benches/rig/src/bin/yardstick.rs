@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::routing::{get, post};
+use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use cloakroom_signing::{Addressing, Credentials, Endpoint, PresignRequest, Region, Signer};
 use http::{Method, StatusCode};
@@ -47,6 +48,7 @@ async fn sign(
     Json(request): Json<SignRequest>,
 ) -> Result<(StatusCode, Json<SignedUpload>), StatusCode> {
     let file_id = Uuid::now_v7();
+    #[expect(clippy::disallowed_methods, reason = "a yardstick has no clock to move")]
     let now = Timestamp::now();
     let object_name = format!("staging/{}/{file_id}/{}", request.collection, request.filename);
     let headers = [
@@ -93,10 +95,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .with_state(signing);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{{\"url\":\"http://{}\"}}", listener.local_addr()?);
-    axum::serve(axum::serve::ListenerExt::tap_io(listener, |stream| {
-        // Without it an answer may wait for the client's delayed acknowledgement.
+    let listener = listener.tap_io(|stream| {
+        // Should it fail, an answer may wait for the client's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
-    }), app)
-    .await?;
+    });
+    axum::serve(listener, app).await?;
     Ok(())
 }

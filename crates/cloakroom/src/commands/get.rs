@@ -16,10 +16,11 @@ use crate::client::filename::sanitised;
 use crate::client::output::{OutputArgs, human_size};
 
 /// Downloads files and verifies them.
-///
-/// A download that broke off goes on where it stopped. Exit codes: 0 all done, 1 some failed, 2 wrong usage or
-/// configuration, 3 refused by the server, 4 server not reachable or failing.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A download that broke off goes on where it stopped. Exit codes: 0 all done, 1 some failed, 2 \
+    wrong usage or configuration, 3 refused by the server, 4 server not reachable or failing."
+)]
 pub struct Args {
     /// Files, by their ids
     #[arg(required = true, value_name = "FILE_ID", value_parser = parse_file_id)]

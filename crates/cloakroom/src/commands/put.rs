@@ -19,11 +19,13 @@ use crate::client::wire::{RecordRef, SignRequest};
 const STDIN: &str = "-";
 
 /// Uploads files and waits until they are verified.
-///
-/// The same command again goes on where an interrupted one stopped, and uploads nothing that is there already.
-/// Files of 64 MiB and more go in parts, several at a time. Exit codes: 0 all done, 1 some failed, 2 wrong usage or
-/// configuration, 3 refused by the server, 4 server not reachable or failing.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The same command again goes on where an interrupted one stopped, and uploads nothing that is \
+    there already. Files of 64 MiB and more go in parts, several at a time. Exit codes: 0 all done, \
+    1 some failed, 2 wrong usage or configuration, 3 refused by the server, 4 server not reachable \
+    or failing."
+)]
 pub struct Args {
     /// Files; `-` is standard input and needs --name
     #[arg(required = true, value_name = "FILE")]

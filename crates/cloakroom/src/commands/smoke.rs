@@ -20,11 +20,13 @@ use crate::client::error::{ClientError, Exit};
 use crate::stop::StopSignals;
 
 /// Sends a file through everything that an instance does, and checks each step.
-///
-/// Without --url and --profile it starts a fresh instance of its own, in a temporary directory and on free ports, and
-/// removes it afterwards. The environment and configuration files do not reach that instance. Exit codes: 0 everything
-/// works, 1 a step failed, 2 wrong usage or configuration, 4 the instance does not answer.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Without --url and --profile it starts a fresh instance of its own, in a temporary directory and \
+    on free ports, and removes it afterwards. The environment and configuration files do not reach \
+    that instance. Exit codes: 0 everything works, 1 a step failed, 2 wrong usage or configuration, \
+    4 the instance does not answer."
+)]
 pub struct Args {
     /// Collection to test with; it must take any type
     #[arg(long, short, default_value = "files", value_name = "NAME")]

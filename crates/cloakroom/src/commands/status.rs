@@ -18,10 +18,11 @@ use crate::client::wire::StatusAnswer;
 const JOBS: usize = 8;
 
 /// Shows where files stand.
-///
-/// With --watch every change is a line, until nothing more happens by itself; the exit code is 0 only if all of them
-/// are ready then.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "With --watch every change is a line, until nothing more happens by itself; the exit code is 0 \
+    only if all of them are ready then."
+)]
 pub struct Args {
     /// Files, by their ids
     #[arg(required = true, value_name = "FILE_ID", value_parser = parse_file_id)]

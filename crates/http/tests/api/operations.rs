@@ -157,3 +157,62 @@ async fn methods_of_a_path_are_named() {
     let nowhere = app.call("ann", Method::GET, "/api/v1/nope", None).await;
     assert_eq!(nowhere.refusal(), (404, "route_not_found".to_owned()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_still_sending_gets_its_refusal() {
+    let app = TestApp::new().await;
+    let (address, server) = start(&app).await;
+    let token = app.token("ann", "user");
+    let boundary = "--b\r\nContent-Disposition: form-data; name=\"nonsense\"\r\n\r\n1\r\n--b\r\nContent-Disposition: form-data; \
+                    name=\"file\"; filename=\"a.bin\"\r\n\r\n";
+    let cases = [
+        (
+            "no token",
+            "/api/v1/files",
+            "multipart/form-data; boundary=b",
+            "",
+            401,
+        ),
+        (
+            "a field that is not known",
+            "/api/v1/files",
+            "multipart/form-data; boundary=b",
+            token.as_str(),
+            422,
+        ),
+        (
+            "too large",
+            "/api/v1/uploads",
+            "application/json",
+            token.as_str(),
+            413,
+        ),
+        ("nowhere", "/api/v1/nope", "application/json", token.as_str(), 404),
+    ];
+    for (what, path, content_type, token, status) in cases {
+        let body = [boundary.as_bytes(), &vec![b'x'; 8 * 1024 * 1024]].concat();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: {content_type}\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut client = TcpStream::connect(address).await.expect("connected");
+        client.write_all(head.as_bytes()).await.expect("sent");
+        // A simple client: it sends everything before it reads anything.
+        client
+            .write_all(&body)
+            .await
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        let mut answer = String::new();
+        client
+            .read_to_string(&mut answer)
+            .await
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{what}: {answer}"
+        );
+    }
+    app.draining.cancel();
+    server.await.expect("no panic").expect("a clean end");
+}

@@ -387,7 +387,7 @@ mod tests {
         record.write(file.as_file(), OBJECT_XATTR).unwrap();
         assert_eq!(
             Record::read(file.as_file(), OBJECT_XATTR, &stat).unwrap(),
-            Some(record)
+            Some(record.clone())
         );
         rustix::fs::fsetxattr(
             file.as_file(),

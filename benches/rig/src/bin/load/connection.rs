@@ -133,7 +133,11 @@ impl Connection {
         }
         match self.receive() {
             Ok(Some(turn_is_over)) => {
-                if more || turn_is_over { Progress::More } else { Progress::Waiting }
+                if more || turn_is_over {
+                    Progress::More
+                } else {
+                    Progress::Waiting
+                }
             }
             Ok(None) => {
                 self.active = false;
@@ -179,15 +183,19 @@ impl Connection {
                     self.stream.write(rest)
                 } else {
                     let fill = &FILLER[..FILLER.len().min(plan.fill_bytes as usize)];
-                    self.stream.write_vectored(&[std::io::IoSlice::new(rest), std::io::IoSlice::new(fill)])
+                    self.stream
+                        .write_vectored(&[std::io::IoSlice::new(rest), std::io::IoSlice::new(fill)])
                 }
             } else if self.sent < fill_end {
                 // In step with what the head's call sent of it, so that equal requests have equal bodies.
                 let offset = ((self.sent - text_end) % FILLER.len() as u64) as usize;
-                let end = FILLER.len().min(offset + (fill_end - self.sent).min(CHUNK_BYTES as u64) as usize);
+                let end = FILLER
+                    .len()
+                    .min(offset + (fill_end - self.sent).min(CHUNK_BYTES as u64) as usize);
                 self.stream.write(&FILLER[offset..end])
             } else {
-                self.stream.write(&plan.suffix.as_bytes()[(self.sent - fill_end) as usize..])
+                self.stream
+                    .write(&plan.suffix.as_bytes()[(self.sent - fill_end) as usize..])
             };
             match result {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -216,8 +224,15 @@ impl Connection {
                 take_body(answer, self.keep_bodies, &mut self.body, &self.buffer[..count])
             } else {
                 self.head.extend_from_slice(&self.buffer[..count]);
-                let Some((mut answer, body_start)) = parse(&self.head)? else { continue };
-                let left = take_body(&mut answer, self.keep_bodies, &mut self.body, &self.head[body_start..]);
+                let Some((mut answer, body_start)) = parse(&self.head)? else {
+                    continue;
+                };
+                let left = take_body(
+                    &mut answer,
+                    self.keep_bodies,
+                    &mut self.body,
+                    &self.head[body_start..],
+                );
                 self.answer = Some(answer);
                 left
             };
@@ -256,7 +271,11 @@ fn parse(bytes: &[u8]) -> std::io::Result<Option<(Answer, usize)>> {
     };
     let status = response.code.unwrap_or(0);
     let header = |name: &str| {
-        response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+        response
+            .headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case(name))
+            .map(|header| header.value)
     };
     let length = match header("content-length") {
         Some(value) => std::str::from_utf8(value)
@@ -267,5 +286,13 @@ fn parse(bytes: &[u8]) -> std::io::Result<Option<(Answer, usize)>> {
         None => return Err(invalid("an answer without content-length")),
     };
     let close = header("connection").is_some_and(|value| value.eq_ignore_ascii_case(b"close"));
-    Ok(Some((Answer { status, length, left: length, close }, start)))
+    Ok(Some((
+        Answer {
+            status,
+            length,
+            left: length,
+            close,
+        },
+        start,
+    )))
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 /// More broken connections than this and the measurement is worth nothing.
 const RECONNECTS_MAX: usize = 100;
 /// A server that is silent for so long is given up.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// What to send.
 #[derive(Deserialize)]
@@ -78,7 +78,11 @@ impl Run<'_> {
         }
         let index = self.next.fetch_add(1, Ordering::Relaxed);
         let count = self.plan.requests.len();
-        if self.plan.repeat { Some(index % count) } else { (index < count).then_some(index) }
+        if self.plan.repeat {
+            Some(index % count)
+        } else {
+            (index < count).then_some(index)
+        }
     }
 }
 
@@ -96,22 +100,31 @@ impl Tally {
         self.last = run.started.elapsed();
         self.body_bytes += outcome.body_bytes;
         if outcome.status == run.plan.expect {
-            self.latencies_us.push(outcome.latency.as_micros().try_into().unwrap_or(u32::MAX));
+            self.latencies_us
+                .push(outcome.latency.as_micros().try_into().unwrap_or(u32::MAX));
         } else {
             *self.failures.entry(outcome.status).or_default() += 1;
             let body = outcome.body;
-            self.failure.get_or_insert_with(|| String::from_utf8_lossy(&body).into_owned());
+            self.failure
+                .get_or_insert_with(|| String::from_utf8_lossy(&body).into_owned());
             return;
         }
         if run.plan.save.is_some() {
-            let mut saved = run.saved.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut saved = run
+                .saved
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             saved[outcome.request] = Some(outcome.body);
         }
     }
 }
 
 /// Drives its share of the connections until there is nothing more to send.
-fn drive(run: &Run, mut poll: Poll, mut connections: Vec<Connection>) -> Result<Tally, Box<dyn Error + Send + Sync>> {
+fn drive(
+    run: &Run,
+    mut poll: Poll,
+    mut connections: Vec<Connection>,
+) -> Result<Tally, Box<dyn Error + Send + Sync>> {
     let mut tally = Tally::default();
     let mut events = Events::with_capacity(1024);
     let mut reconnects = 0;
@@ -126,7 +139,11 @@ fn drive(run: &Run, mut poll: Poll, mut connections: Vec<Connection>) -> Result<
     }
     pending.extend(0..open);
     while open > 0 {
-        let timeout = if pending.is_empty() { SILENCE_MAX } else { Duration::ZERO };
+        let timeout = if pending.is_empty() {
+            SILENCE_MAX
+        } else {
+            Duration::ZERO
+        };
         if let Err(error) = poll.poll(&mut events, Some(timeout)) {
             if error.kind() == std::io::ErrorKind::Interrupted {
                 continue;
@@ -180,12 +197,16 @@ fn drive(run: &Run, mut poll: Poll, mut connections: Vec<Connection>) -> Result<
 }
 
 fn register(poll: &Poll, connection: &mut Connection, index: usize) -> std::io::Result<()> {
-    poll.registry().register(connection.stream(), Token(index), Interest::READABLE | Interest::WRITABLE)
+    poll.registry().register(
+        connection.stream(),
+        Token(index),
+        Interest::READABLE | Interest::WRITABLE,
+    )
 }
 
-fn percentile(sorted: &[u32], part: f64) -> u32 {
+fn percentile(sorted: &[u32], percent: usize) -> u32 {
     let last = sorted.len().saturating_sub(1);
-    sorted.get((last as f64 * part).round() as usize).copied().unwrap_or(0)
+    sorted.get(last * percent / 100).copied().unwrap_or(0)
 }
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -210,13 +231,22 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         plan: &plan,
         next: AtomicUsize::new(0),
         started: Instant::now(),
-        saved: Mutex::new(vec![None; if plan.save.is_some() { plan.requests.len() } else { 0 }]),
+        saved: Mutex::new(vec![
+            None;
+            if plan.save.is_some() {
+                plan.requests.len()
+            } else {
+                0
+            }
+        ]),
     };
     let mut total = Tally::default();
     std::thread::scope(|scope| {
         let run = &run;
-        let workers: Vec<_> =
-            shares.into_iter().map(|(poll, connections)| scope.spawn(move || drive(run, poll, connections))).collect();
+        let workers: Vec<_> = shares
+            .into_iter()
+            .map(|(poll, connections)| scope.spawn(move || drive(run, poll, connections)))
+            .collect();
         for worker in workers {
             let tally = worker.join().map_err(|_| "a thread panicked")??;
             total.latencies_us.extend(tally.latencies_us);
@@ -231,7 +261,11 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     })?;
     if let Some(path) = &plan.save {
         let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-        for body in run.saved.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        for body in run
+            .saved
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        {
             file.write_all(&body.unwrap_or_default())?;
             file.write_all(b"\n")?;
         }
@@ -243,9 +277,9 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         failures: total.failures,
         seconds: total.last.as_secs_f64(),
         body_bytes_received: total.body_bytes,
-        p50_us: percentile(&total.latencies_us, 0.5),
-        p99_us: percentile(&total.latencies_us, 0.99),
-        max_us: percentile(&total.latencies_us, 1.0),
+        p50_us: percentile(&total.latencies_us, 50),
+        p99_us: percentile(&total.latencies_us, 99),
+        max_us: percentile(&total.latencies_us, 100),
         failure: total.failure,
     };
     println!("{}", serde_json::to_string(&report)?);

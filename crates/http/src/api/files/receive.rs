@@ -18,16 +18,19 @@ use crate::openapi::Refused;
 use crate::problem::{Problem, Result};
 use crate::state::HttpState;
 
-/// A form with a file. The text fields come first, in any order; `file` is the last part.
+/// A form with a file. Forms know no `null`: a field is there or not. The text fields come first, in any order;
+/// `file` is the last part.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes a form that is read piece by piece")]
 pub struct ReceiveFileForm {
     /// The policy.
-    #[schema(default = "files")]
+    #[schema(value_type = String, required = false, default = "files")]
     collection: Option<String>,
     /// By default the name of the file part.
     #[schema(
+        value_type = String,
+        required = false,
         min_length = 1,
         max_length = 255,
         pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f/\\\\]*[^\\s.\\u0000-\\u001f\\u007f-\\u009f/\\\\][^\\u0000-\\u001f\\u007f-\\u009f/\\\\]*$"
@@ -35,26 +38,33 @@ pub struct ReceiveFileForm {
     filename: Option<String>,
     /// By default the type of the file part, then what the name suggests.
     #[schema(
+        value_type = String,
+        required = false,
         max_length = 127,
         pattern = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+/[A-Za-z0-9!#$%&'*+.^_`|~-]+([ \\t]*;[ -~]*)?$"
     )]
     content_type: Option<String>,
     /// Text for people; searched.
-    #[schema(max_length = 2000, pattern = "^[^\\u0000]*$")]
+    #[schema(value_type = String, required = false, max_length = 2000, pattern = "^[^\\u0000]*$")]
     description: Option<String>,
     /// The application's own fields, as a JSON object.
+    #[schema(value_type = String, required = false)]
     metadata: Option<String>,
     /// What to link the file to: `type/id`.
     #[schema(
+        value_type = String,
+        required = false,
         pattern = "^[a-z][a-z0-9_-]{0,63}/[^\\u0000-\\u001f\\u007f-\\u009f/]{1,200}$",
         max_length = 265
     )]
     record: Option<String>,
     /// SHA-256 in hexadecimal; other bytes are refused.
-    #[schema(min_length = 64, max_length = 64, pattern = "^[0-9a-fA-F]{64}$")]
+    #[schema(value_type = String, required = false, min_length = 64, max_length = 64, pattern = "^[0-9a-fA-F]{64}$")]
     checksum_sha256: Option<String>,
     /// For whom; service tokens and administrators only.
     #[schema(
+        value_type = String,
+        required = false,
         min_length = 1,
         max_length = 200,
         pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"
