@@ -57,7 +57,7 @@ def test_not_modified_since_it_was_written(s3, bucket, etag):
     with refused(304):
         s3.get_object(Bucket=bucket, Key="foo", IfModifiedSince=written)
     s3.get_object(Bucket=bucket, Key="foo", IfUnmodifiedSince=written)
-    with refused(412):
+    with refused(412, "PreconditionFailed"):
         s3.get_object(Bucket=bucket, Key="foo", IfUnmodifiedSince=written - timedelta(seconds=1))
     s3.get_object(Bucket=bucket, Key="foo", IfModifiedSince=written - timedelta(seconds=1))
 

@@ -78,7 +78,7 @@ async fn sweep_once(app: &App, sweep: &Sweep) {
             tracing::info!(event = "sweep", operation = sweep.name, found, "Sweep done");
         }
         Err(error) => {
-            tracing::warn!(event = "sweep_error", operation = sweep.name, %error, "a sweep failed for now")
+            tracing::warn!(event = "sweep_error", operation = sweep.name, %error, "a sweep failed for now");
         }
     }
 }

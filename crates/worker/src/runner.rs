@@ -224,7 +224,7 @@ async fn hold_leases(app: Arc<App>, running: Running, lease: Duration) {
                 }
             }
             Err(error) => {
-                tracing::warn!(event = "lease_error", %error, "leases could not be extended for now")
+                tracing::warn!(event = "lease_error", %error, "leases could not be extended for now");
             }
         }
     }
