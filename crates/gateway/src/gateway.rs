@@ -9,10 +9,7 @@ use bytes::Bytes;
 use cloakroom_core::ports::clock::Clock;
 use cloakroom_core::ports::objects::{ObjectInfo, ObjectPath, ObjectStore};
 use cloakroom_signing::{ChunkChain, Credentials, PayloadHash, Region, Verifier};
-use http::header::{
-    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, SERVER,
-    TRANSFER_ENCODING,
-};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, SERVER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Body;
@@ -287,11 +284,6 @@ impl Gateway {
         record.status = Some(response.status());
         response.body_mut().record(record);
         let headers = response.headers_mut();
-        if parts.headers.contains_key(TRANSFER_ENCODING) {
-            // Hyper drops a Content-Length beside it unseen. If a proxy in front of us went by that, the two disagree on
-            // where this request ends, so nothing that follows is believed (RFC 9112, section 6.1).
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
         headers.insert(SERVER, HeaderValue::from_static("cloakroom"));
         response::set(headers, HeaderName::from_static("x-amz-request-id"), &request_id);
         inner.options.cors.expose(parts.headers.get(ORIGIN), headers);

@@ -144,6 +144,28 @@ async fn ambiguous_framing_is_refused() {
 }
 
 #[tokio::test]
+async fn nothing_is_believed_behind_ambiguous_framing() {
+    // Hyper goes by the chunks, as RFC 9112 (section 6.1) allows, and must then close the connection.
+    let harness = Harness::start().await;
+    harness.place("k", "content").await;
+    let signed = harness.sign("GET", "/bucket/k", &[], PayloadHash::Unsigned);
+    let mut request = format!("GET /bucket/k HTTP/1.1\r\nhost: {}\r\n", harness.address);
+    request.push_str("content-length: 5\r\ntransfer-encoding: chunked\r\n");
+    for (name, value) in &signed.headers {
+        request.extend([name, ": ", value, "\r\n"]);
+    }
+    request.push_str("\r\n0\r\n\r\n");
+    request.push_str("GET /smuggled HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let bytes = harness.exchange(request.as_bytes()).await;
+    let answer = Answer::read(&bytes);
+    assert_eq!(
+        (answer.status, answer.body.as_slice()),
+        (200, b"content".as_slice())
+    );
+    assert_eq!(answer.headers["connection"], "close");
+}
+
+#[tokio::test]
 async fn heads_are_bounded() {
     let harness = Harness::start().await;
     let long = "x".repeat(100 * 1024);
