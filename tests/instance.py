@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
+import requests
 
 ROOT = Path(__file__).resolve().parent.parent
 START_DEADLINE = 60
@@ -18,6 +19,8 @@ STOP_DEADLINE = 30
 
 # The program is configured by its flags alone: a variable of this machine must not change what is tested.
 ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+# Every run is searched for secrets, so it says as much as it can.
+ENVIRONMENT["CLOAKROOM_LOG_LEVEL"] = "debug"
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def wait_until_ready(process, ready_file, log_file):
 def running(home):
     """A private instance with its data in `home`, on free ports.
 
-    Afterwards it must stop cleanly when asked, and its log must hold no secret.
+    Afterwards it must stop cleanly when asked, and neither its log nor its metrics may hold a secret (I7).
     """
     ready_file, log_file = home / "ready.json", home / "log"
     with log_file.open("wb") as log:
@@ -85,15 +88,16 @@ def running(home):
         wait_until_ready(process, ready_file, log_file)
         server = Cloakroom.read(ready_file)
         yield server
+        metrics = requests.get(f"{server.api_url}/metrics", timeout=30).text
         process.send_signal(signal.SIGTERM)
         assert process.wait(STOP_DEADLINE) == 0, f"stopped uncleanly:\n{log_file.read_text()[-4000:]}"
     finally:
         process.kill()
         process.wait()
-    log = log_file.read_text(errors="replace")
-    for secret in ("secret_key", "user_token", "admin_token"):
-        assert getattr(server, secret) not in log, f"{secret} is in the log"
-    assert not re.search(r"X-Amz-Signature=[0-9a-f]", log, re.IGNORECASE), "a presigned URL is in the log"
+    for place, text in {"log": log_file.read_text(errors="replace"), "metrics": metrics}.items():
+        for secret in ("secret_key", "user_token", "admin_token"):
+            assert getattr(server, secret) not in text, f"{secret} is in the {place}"
+        assert not re.search(r"X-Amz-Signature=[0-9a-f]", text, re.IGNORECASE), f"a presigned URL is in the {place}"
 
 
 def token_of(server, user):
