@@ -1,10 +1,10 @@
 //! The centre of Cloakroom: its nouns, its rules and the ports through which the rules reach the world.
 //!
 //! Nothing here does I/O, reads a clock or draws a random number: time and ids come in as arguments, so every
-//! rule is a table test. A change of state is made in exactly one way: a pure function of [`file`] returns a
+//! rule is a table test. A change of state is made in exactly one way: a pure function of [`mod@file`] returns a
 //! [`transition::Transition`], and [`ports::metadata::MetadataStore::apply`] commits it whole or not at all.
 //!
-//! Nouns do not derive `Serialize`; what is stored for years has its own versioned struct in [`format`].
+//! Nouns do not derive `Serialize`; what is stored for years has its own versioned struct in [`mod@format`].
 
 pub mod access;
 pub mod checksum;

@@ -1,10 +1,16 @@
 //! Whether the database and the store answer.
 
+use std::fmt::Display;
+use std::future::Future;
 use std::time::Duration;
 
 use futures_util::future::{Either, join, select};
+use futures_util::pin_mut;
 
 use crate::app::{App, Pause};
+
+/// Longer than this is no answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// One dependency's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,34 +24,22 @@ pub struct Probe {
 impl App {
     /// Asks the database and the store, at the same time. Gives up on those that do not answer within 5 s.
     pub async fn probe(&self, pause: &Pause) -> Vec<Probe> {
-        let limit = Duration::from_secs(5);
-        let late = || Some(format!("no answer within {} s", limit.as_secs()));
-        let database = async {
-            let answer = self.metadata.ping();
-            let over = pause(limit);
-            match select(answer, over).await {
-                Either::Left((answer, _)) => answer.err().map(|error| error.to_string()),
-                Either::Right(_) => late(),
-            }
-        };
-        let store = async {
-            let answer = self.objects.ping();
-            let over = pause(limit);
-            match select(answer, over).await {
-                Either::Left((answer, _)) => answer.err().map(|error| error.to_string()),
-                Either::Right(_) => late(),
-            }
-        };
+        let database = probe("database", self.metadata.ping(), pause);
+        let store = probe("store", self.objects.ping(), pause);
         let (database, store) = join(database, store).await;
-        vec![
-            Probe {
-                name: "database",
-                error: database,
-            },
-            Probe {
-                name: "store",
-                error: store,
-            },
-        ]
+        vec![database, store]
     }
+}
+
+async fn probe<E: Display>(
+    name: &'static str,
+    answer: impl Future<Output = Result<(), E>>,
+    pause: &Pause,
+) -> Probe {
+    pin_mut!(answer);
+    let error = match select(answer, pause(ANSWER_WITHIN)).await {
+        Either::Left((answer, _)) => answer.err().map(|error| error.to_string()),
+        Either::Right(_) => Some(format!("no answer within {} s", ANSWER_WITHIN.as_secs())),
+    };
+    Probe { name, error }
 }

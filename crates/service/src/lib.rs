@@ -1,7 +1,7 @@
 //! Use cases: what Cloakroom does, in terms of the core's rules and ports. The only caller of the ports.
 //!
 //! Every use case takes the [`cloakroom_core::access::Principal`] who asks, decides by the core's rules, and
-//! commits through one transition. The protocols in front ([`http`](../cloakroom_http), the workers) only translate.
+//! commits through one transition. The protocols in front (`cloakroom-http`, the workers) only translate.
 
 pub mod app;
 pub mod downloads;

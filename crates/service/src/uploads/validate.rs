@@ -34,7 +34,7 @@ pub(crate) fn validate_filename(filename: &str) -> Result<(), Refusal> {
     {
         return refused("A file name has no characters that change the direction of writing.");
     }
-    if filename.trim().is_empty() || matches!(filename, "." | "..") {
+    if filename.chars().all(|c| c == '.' || c.is_whitespace()) {
         return refused("A file name has something besides dots and spaces in it.");
     }
     Ok(())
