@@ -9,7 +9,9 @@ use bytes::Bytes;
 use cloakroom_core::ports::clock::Clock;
 use cloakroom_core::ports::objects::{ObjectInfo, ObjectPath, ObjectStore};
 use cloakroom_signing::{ChunkChain, Credentials, PayloadHash, Region, Verifier};
-use http::header::{ALLOW, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, SERVER};
+use http::header::{
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, EXPECT, HOST, ORIGIN, RETRY_AFTER, SERVER,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Body;
@@ -273,6 +275,7 @@ impl Gateway {
         let mut record = RequestRecord::new(Arc::clone(&inner.metrics));
         let body = RequestBody::new(body, inner.options.timeouts.idle, inner.metrics.received.clone());
         let request_id = inner.next_request_id();
+        let expects_continue = parts.headers.contains_key(EXPECT);
 
         let mut response = match inner.dispatch(&mut parts, body, &mut record).await {
             Ok(response) => response,
@@ -281,10 +284,16 @@ impl Gateway {
                 Inner::refusal(&error, head, &record.target.resource(), &request_id)
             }
         };
-        record.status = Some(response.status());
+        let status = response.status();
+        record.status = Some(status);
         response.body_mut().record(record);
         let headers = response.headers_mut();
         headers.insert(SERVER, HeaderValue::from_static("cloakroom"));
+        // A client that was told no before it was told to go on does not send the body, but its next request. On the
+        // same connection that would be taken for the body (of one byte, say, which makes `ET /` out of `GET /`).
+        if expects_continue && (status.is_client_error() || status.is_server_error()) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response::set(headers, HeaderName::from_static("x-amz-request-id"), &request_id);
         inner.options.cors.expose(parts.headers.get(ORIGIN), headers);
         response

@@ -41,6 +41,7 @@ pub async fn observe(State(state): State<HttpState>, mut request: Request, next:
         path,
     );
     request.extensions_mut().insert(request_id.clone());
+    let expects_continue = request.headers().contains_key(header::EXPECT);
 
     let in_flight = InFlight::enter();
     let outcome = AssertUnwindSafe(next.run(lingering(request)))
@@ -53,6 +54,13 @@ pub async fn observe(State(state): State<HttpState>, mut request: Request, next:
     let response = outcome.unwrap_or_else(|panic| Problem::internal(panic_text(&*panic)).into_response());
     let mut response = as_problem(&request_id, response);
     dress(response.headers_mut(), &request_id);
+    if expects_continue && (response.status().is_client_error() || response.status().is_server_error()) {
+        // A client that is refused before it was told to go on keeps its body: its next request on the same
+        // connection must not be taken for it.
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     record(method, path, response.status(), started);
     response
 }

@@ -321,3 +321,26 @@ async fn a_drain_has_an_end() {
     );
     assert_eq!(harness.keys().await, [""; 0]);
 }
+
+/// A client that waits for `100 Continue` and is refused keeps its body, so what comes next on the connection must not
+/// be taken for it: clients are told to use another connection.
+#[tokio::test]
+async fn a_refusal_instead_of_continue_ends_the_connection() {
+    let harness = Harness::start().await;
+    let target = "/bucket/k?partNumber=1&uploadId=none";
+    let request = kept_alive(&harness, "PUT", target, b"x", PayloadHash::Unsigned);
+    // Everything but the body, which the client holds back.
+    let mut head = String::from_utf8(request[..request.len() - 3].to_vec()).expect("a head in ASCII");
+    head.push_str("expect: 100-continue\r\n\r\n");
+    let mut stream = TcpStream::connect(harness.address).await.expect("a connection");
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let answer = read_answer(&mut stream).await;
+    answer.assert_refused(404, "NoSuchUpload");
+    assert_eq!(
+        answer.headers.get("connection").map(String::as_str),
+        Some("close")
+    );
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.expect("the end");
+    assert!(rest.is_empty());
+}
