@@ -147,8 +147,9 @@ class Rig:
                 raise Failed(f"{plan.requests[0][:200]!r}: {report['failures']} {report['failure']}")
             answers = answers_file.read_text().splitlines() if keep_answers else []
         foreign = max(0.0, busy - client - sum(used.values())) / (wall * os.cpu_count())
-        # The kernel counts in hundredths of a second: what is shorter says nothing.
-        if wall > 0.5:
+        # The kernel counts in hundredths of a second: what is shorter says nothing. Without the servers named, as in
+        # preparations, their own work would pass for somebody else's.
+        if processes and wall > 0.5:
             self.foreign_shares.append(min(1.0, foreign))
         count, seconds = report["requests"], report["seconds"]
         sent = count * (plan.fill_bytes + len(plan.suffix))
