@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cloakroom_core::key::STAGING_PREFIX;
 use cloakroom_core::ports::objects::{
-    BodyError, Bucket, Capabilities, CompletedPart, CopyOptions, GetOptions, ListOptions, MultipartOptions,
-    MultipartUpload, ObjectAttributes, ObjectError, ObjectInfo, ObjectList, ObjectPath, ObjectRead,
-    ObjectStore, Part, PutBody, PutOptions, Result, WriteConditions,
+    BodyError, Bucket, Capabilities, Circuit, CompletedPart, CopyOptions, GetOptions, ListOptions,
+    MultipartOptions, MultipartUpload, ObjectAttributes, ObjectError, ObjectInfo, ObjectList, ObjectPath,
+    ObjectRead, ObjectStore, Part, PutBody, PutOptions, Result, WriteConditions,
 };
 use cloakroom_service::App;
 
@@ -47,6 +47,10 @@ impl AdmittingStore {
 impl ObjectStore for AdmittingStore {
     fn capabilities(&self) -> Capabilities {
         self.store().capabilities()
+    }
+
+    fn circuit(&self) -> Circuit {
+        self.store().circuit()
     }
 
     async fn buckets(&self) -> Result<Vec<Bucket>> {

@@ -15,10 +15,11 @@ use cloakroom_core::id::{FileId, IntentId, JobId, ServiceTokenId};
 use cloakroom_core::intent::{Intent, IntentStatus};
 use cloakroom_core::job::{Job, JobLease, JobOutcome, JobState, NewJob};
 use cloakroom_core::ports::metadata::{
-    Claim, FileQuery, Inserted, MetadataError, MetadataStore, NewFile, Page, ServiceToken, Statistics, Usage,
+    Claim, ClaimedEvent, Delivery, EventLease, FileQuery, Inserted, MetadataError, MetadataStore, NewFile,
+    Page, ServiceToken, Statistics, Usage,
 };
 use cloakroom_core::ports::objects::{
-    Bucket, Capabilities, CompletedPart, CopyOptions, GetOptions, ListOptions, MultipartOptions,
+    Bucket, Capabilities, Circuit, CompletedPart, CopyOptions, GetOptions, ListOptions, MultipartOptions,
     MultipartUpload, ObjectAttributes, ObjectError, ObjectInfo, ObjectList, ObjectPath, ObjectRead,
     ObjectStore, Part, PutBody, PutOptions, WriteConditions,
 };
@@ -260,6 +261,17 @@ impl MetadataStore for CrashingMetadata {
         self.inner.discard_job(id).await
     }
 
+    async fn claim_events(&self, claim: &Claim<'_>) -> Result<Vec<ClaimedEvent>, MetadataError> {
+        self.inner.claim_events(claim).await
+    }
+
+    async fn settle_event(&self, lease: EventLease, delivery: &Delivery) -> Result<(), MetadataError> {
+        self.crash.before().await;
+        let settled = self.inner.settle_event(lease, delivery).await;
+        self.crash.after().await;
+        settled
+    }
+
     async fn put_service_token(&self, token: &ServiceToken) -> Result<(), MetadataError> {
         self.inner.put_service_token(token).await
     }
@@ -305,6 +317,10 @@ pub struct CrashingObjects {
 impl ObjectStore for CrashingObjects {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn circuit(&self) -> Circuit {
+        self.inner.circuit()
     }
 
     async fn buckets(&self) -> Result<Vec<Bucket>, ObjectError> {

@@ -77,6 +77,8 @@ fn arrows_point_to_the_core() {
         ("cloakroom-metadata", &["core"]),
         ("cloakroom-objects", &["core", "signing"]),
         ("cloakroom-gateway", &["core", "signing"]),
+        ("cloakroom-coordination", &["core"]),
+        ("cloakroom-bucket-events", &["core", "service", "signing"]),
         ("cloakroom-http", &["core", "service"]),
         ("cloakroom-worker", &["core", "service"]),
         ("cloakroom-testkit", &["core"]),

@@ -11,7 +11,7 @@ use crate::access::Role;
 use crate::derivative::Derivative;
 use crate::event::Event;
 use crate::file::{File, FileState};
-use crate::id::{FileId, IntentId, JobId, ServiceTokenId, WorkerId};
+use crate::id::{EventId, FileId, IntentId, JobId, ServiceTokenId, WorkerId};
 use crate::intent::{Intent, IntentStatus};
 use crate::job::{Job, JobLease, JobOutcome, JobState, NewJob};
 use crate::record::{Record, RecordKey};
@@ -137,6 +137,42 @@ pub struct Claim<'a> {
     pub lease: SignedDuration,
     /// At most so many.
     pub limit: u32,
+}
+
+/// An event that waits for its delivery, claimed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimedEvent {
+    /// The event; its id is the same at every delivery.
+    pub event: Event,
+    /// Deliveries begun so far, this one included.
+    pub attempt: u32,
+    /// The claim.
+    pub lease: EventLease,
+}
+
+/// Proof of a claim on an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventLease {
+    /// The event.
+    pub event_id: EventId,
+    /// The claim's fencing token.
+    pub epoch: u32,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The consumer has it; it leaves the outbox and stays in the timeline.
+    Delivered,
+    /// Not now.
+    Retry {
+        /// Not before.
+        run_at: Timestamp,
+        /// Why.
+        error: String,
+    },
+    /// Refused for good, or tried as often as allowed; it leaves the outbox.
+    GivenUp,
 }
 
 /// A service token as it is kept: never the secret, only its SHA-256.
@@ -274,6 +310,14 @@ pub trait MetadataStore: Send + Sync {
 
     /// Removes a dead job. `false` when there is no such dead job.
     async fn discard_job(&self, id: JobId) -> Result<bool>;
+
+    /// Claims events that wait in the outbox, those that wait longest first, and those whose claim ended. Rows are
+    /// claimed one by one and never by their place in a sequence: an event whose transaction commits late would be
+    /// passed over. Empty when the store was opened without an outbox.
+    async fn claim_events(&self, claim: &Claim<'_>) -> Result<Vec<ClaimedEvent>>;
+
+    /// Ends a delivery. [`MetadataError::Fenced`] when the claim is no longer held.
+    async fn settle_event(&self, lease: EventLease, delivery: &Delivery) -> Result<()>;
 
     /// Keeps a new service token.
     async fn put_service_token(&self, token: &ServiceToken) -> Result<()>;

@@ -1,7 +1,10 @@
 //! The ports: what the centre needs of the world. Adapters implement them; the conformance suites in the testkit
 //! say what each must do.
 
+pub mod archive;
 pub mod clock;
+pub mod leases;
+pub mod limits;
 pub mod metadata;
 pub mod objects;
 pub mod processor;

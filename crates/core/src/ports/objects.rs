@@ -446,6 +446,31 @@ pub struct Capabilities {
     pub generations: bool,
     /// Multipart parts may differ in size.
     pub uneven_parts: bool,
+    /// A copy is refused when a condition on its source does not hold.
+    pub conditional_copy: bool,
+}
+
+/// Whether calls to a store are let through (design §7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Circuit {
+    /// They are.
+    #[default]
+    Closed,
+    /// They are refused at once, because too many failed.
+    Open,
+    /// A few are, to see whether it answers again.
+    HalfOpen,
+}
+
+impl Circuit {
+    /// The name in health and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
 }
 
 /// Bytes at keys in buckets.
@@ -453,6 +478,11 @@ pub struct Capabilities {
 pub trait ObjectStore: Send + Sync {
     /// What this store can do.
     fn capabilities(&self) -> Capabilities;
+
+    /// Whether calls are let through. A store without a network in between always lets them.
+    fn circuit(&self) -> Circuit {
+        Circuit::Closed
+    }
 
     /// Every bucket, by name.
     async fn buckets(&self) -> Result<Vec<Bucket>>;

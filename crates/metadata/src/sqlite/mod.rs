@@ -32,7 +32,8 @@ use cloakroom_core::id::{FileId, IntentId, JobId, ServiceTokenId};
 use cloakroom_core::intent::{Intent, IntentStatus};
 use cloakroom_core::job::{Job, JobLease, JobOutcome, JobState, NewJob};
 use cloakroom_core::ports::metadata::{
-    Claim, FileQuery, Inserted, MetadataStore, NewFile, Page, Result, ServiceToken, Statistics, Usage,
+    Claim, ClaimedEvent, Delivery, EventLease, FileQuery, Inserted, MetadataError, MetadataStore, NewFile,
+    Page, Result, ServiceToken, Statistics, Usage,
 };
 use cloakroom_core::ports::signals::Signals;
 use cloakroom_core::record::{Record, RecordKey};
@@ -357,6 +358,14 @@ impl MetadataStore for SqliteStore {
     async fn discard_job(&self, id: JobId) -> Result<bool> {
         self.write("discard_job", move |session| jobs::discard(session, id))
             .await
+    }
+
+    async fn claim_events(&self, _claim: &Claim<'_>) -> Result<Vec<ClaimedEvent>> {
+        Ok(Vec::new())
+    }
+
+    async fn settle_event(&self, _lease: EventLease, _delivery: &Delivery) -> Result<()> {
+        Err(MetadataError::Fenced)
     }
 
     async fn put_service_token(&self, token: &ServiceToken) -> Result<()> {

@@ -107,6 +107,7 @@ impl ObjectStore for LocalStore {
             checksums: true,
             generations: true,
             uneven_parts: true,
+            conditional_copy: true,
         }
     }
 
