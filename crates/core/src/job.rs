@@ -16,7 +16,7 @@ pub enum JobKind {
     PurgeFile,
     /// Remove the tombstone of a purged file, when no late writer can be alive any more.
     RemoveTombstone,
-    /// Remove the staging object of a file that reached its end (failed after verification).
+    /// Remove the bytes of a file that failed verification or a required processor.
     DiscardStaging,
 }
 

@@ -41,13 +41,17 @@ impl App {
         Ok(Attempt::Completed)
     }
 
-    /// Removes the staging bytes of a file that failed.
+    /// Removes the bytes of a file that failed: in staging, and where an attempt may have promoted them to.
     pub async fn discard_staging(&self, job: &Job) -> Result<Attempt, AttemptError> {
         if let Some(file) = self.metadata.file(job.file_id).await?
             && (file.state == FileState::Failed
                 || file.trash.is_some_and(|trash| trash.from == FileState::Failed))
         {
             self.remove_staging(&file).await?;
+            self.objects
+                .delete(&ObjectPath::new(&file.bucket, &file.key))
+                .await?;
+            self.remove_beside(&file, &tombstone_key(&file.key)).await?;
         }
         Ok(Attempt::NothingToDo)
     }

@@ -1,7 +1,9 @@
-//! Crashes on purpose: adapters that die before or after the n-th change they are asked to make.
+//! Crashes and pauses on purpose: adapters that die, or stand still, before or after the n-th change they are asked to
+//! make.
 //!
 //! A "crash" is a call that never returns. The test drops everything that waited for it, which is what a killed
-//! process does, and goes on with fresh adapters over the same stores.
+//! process does, and goes on with fresh adapters over the same stores. A pause ends when the test says so: what a
+//! process does that was taken for dead.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,12 +31,14 @@ use cloakroom_core::upload::Upload;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-/// Where to die: each change counts twice, once before it is made and once after.
+/// Where to die or to pause: each change counts twice, once before it is made and once after.
 #[derive(Debug)]
 pub struct CrashPlan {
     at: usize,
     reached: AtomicUsize,
     crashed: Notify,
+    /// Ends a pause; a crash has none.
+    resumed: Option<Notify>,
 }
 
 impl CrashPlan {
@@ -44,7 +48,25 @@ impl CrashPlan {
             at: point,
             reached: AtomicUsize::new(0),
             crashed: Notify::new(),
+            resumed: None,
         })
+    }
+
+    /// Stands still at the point of this number, until [`Self::resume`].
+    pub fn pausing_at(point: usize) -> Arc<Self> {
+        Arc::new(Self {
+            at: point,
+            reached: AtomicUsize::new(0),
+            crashed: Notify::new(),
+            resumed: Some(Notify::new()),
+        })
+    }
+
+    /// Ends the pause.
+    pub fn resume(&self) {
+        if let Some(resumed) = &self.resumed {
+            resumed.notify_one();
+        }
     }
 
     /// Never dies.
@@ -65,10 +87,13 @@ impl CrashPlan {
     async fn point(&self) {
         if self.reached.fetch_add(1, Ordering::SeqCst) == self.at {
             self.crashed.notify_one();
-            std::future::pending::<()>().await;
+            match &self.resumed {
+                Some(resumed) => resumed.notified().await,
+                None => std::future::pending().await,
+            }
         }
         // After the crash nothing of this process goes on.
-        if self.reached.load(Ordering::SeqCst) > self.at.saturating_add(1) {
+        if self.resumed.is_none() && self.reached.load(Ordering::SeqCst) > self.at.saturating_add(1) {
             std::future::pending::<()>().await;
         }
     }

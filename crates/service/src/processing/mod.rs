@@ -60,6 +60,14 @@ enum Standing {
     Gone(&'static str),
 }
 
+/// The confirmed bytes are not there any more.
+fn replaced(reason: &str) -> FileError {
+    FileError {
+        code: "upload_replaced".to_owned(),
+        message: reason.to_owned(),
+    }
+}
+
 impl App {
     /// Verifies and promotes one confirmed file, under the claim of `job`.
     pub async fn process_file(&self, job: &Job, pause: &Pause) -> Result<Attempt, AttemptError> {
@@ -83,18 +91,7 @@ impl App {
         let standing = self.standing(&file, staging.as_ref(), &target).await?;
         let (source, generation) = match (&standing, &staging) {
             (Standing::Staged { generation }, Some(staging)) => (staging, Some(generation.clone())),
-            (Standing::Gone(reason), _) => {
-                return self
-                    .refuse(
-                        &file,
-                        job,
-                        FileError {
-                            code: "upload_replaced".to_owned(),
-                            message: (*reason).to_owned(),
-                        },
-                    )
-                    .await;
-            }
+            (Standing::Gone(reason), _) => return self.refuse(&file, job, replaced(reason)).await,
             _ => (&target, None),
         };
         let measured = self.measure(source, generation).await?;
@@ -104,6 +101,7 @@ impl App {
         };
         let intent = self.intend(&file, staging.as_ref()).await?;
         if let (Standing::Staged { generation }, Some(staging)) = (&standing, &staging) {
+            // Without generations of its own the store pins by `ETag`, a weak digest: what it copied is looked at again.
             let attributes = ObjectAttributes {
                 content_type: Some(verified.content_type.to_string()),
                 ..ObjectAttributes::default()
@@ -122,16 +120,25 @@ impl App {
                 }
                 Err(error) => return Err(error.into()),
             }
+            if !self.objects.capabilities().generations
+                && self.measure(&target, None).await?.sha256() != verified.sha256
+            {
+                // Two bodies with one ETag, exchanged between the pass and the copy (I2).
+                return self
+                    .refuse(
+                        &file,
+                        job,
+                        replaced("The upload was exchanged while it was verified."),
+                    )
+                    .await;
+            }
         }
         let (facts, derivatives) = match self
             .run_processors(&file, collection, &verified, &target, pause)
             .await?
         {
             Ok(made) => made,
-            Err(error) => {
-                self.objects.delete(&target).await?;
-                return self.refuse(&file, job, error).await;
-            }
+            Err(error) => return self.refuse(&file, job, error).await,
         };
         self.make_ready(
             &file,
@@ -339,7 +346,8 @@ impl App {
         }
     }
 
-    /// The verdict against the file.
+    /// The verdict against the file. Its bytes are removed by a job of their own, after this commit: a worker that
+    /// lost its claim must not get to remove what the winner made.
     async fn refuse(&self, file: &File, job: &Job, error: FileError) -> Result<Attempt, AttemptError> {
         tracing::warn!(
             event = "file_failed",

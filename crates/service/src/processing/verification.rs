@@ -18,6 +18,13 @@ pub(super) struct Measured {
     head: Vec<u8>,
 }
 
+impl Measured {
+    /// The digest of what was read.
+    pub(super) const fn sha256(&self) -> Sha256Digest {
+        self.sha256
+    }
+}
+
 impl App {
     /// The one streaming pass: SHA-256, size, and the leading bytes.
     pub(super) async fn measure(

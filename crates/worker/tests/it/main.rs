@@ -4,3 +4,4 @@ mod app;
 mod crashes;
 mod main_job;
 mod recovery;
+mod zombies;

@@ -1,0 +1,257 @@
+//! I2, I3, I5: a process that stood still for so long that it was taken for dead, and then goes on, harms nothing;
+//! nor does a client that exchanges its upload at any moment.
+
+use std::sync::Arc;
+
+use cloakroom_core::file::{FilePatch, FileState};
+use cloakroom_core::id::FileId;
+use cloakroom_testkit::crashes::{CrashPlan, CrashingMetadata, CrashingObjects};
+use jiff::SignedDuration;
+
+use crate::app::{Process, Stores, ann, object, send_to};
+
+/// More points than any scenario here has; a scenario that reaches it never ends.
+const POINTS_MAX: usize = 200;
+
+/// Two bodies of one size and one MD5 (the first published pair), so that a store which knows an object by its `ETag`
+/// alone takes one for the other.
+const TWINS: [[u8; 128]; 2] = twins();
+
+const fn twins() -> [[u8; 128]; 2] {
+    let common = *b"\xd1\x31\xdd\x02\xc5\xe6\xee\xc4\x69\x3d\x9a\x06\x98\xaf\xf9\x5c\
+        \x2f\xca\xb5\x87\x12\x46\x7e\xab\x40\x04\x58\x3e\xb8\xfb\x7f\x89\
+        \x55\xad\x34\x06\x09\xf4\xb3\x02\x83\xe4\x88\x83\x25\x71\x41\x5a\
+        \x08\x51\x25\xe8\xf7\xcd\xc9\x9f\xd9\x1d\xbd\xf2\x80\x37\x3c\x5b\
+        \xd8\x82\x3e\x31\x56\x34\x8f\x5b\xae\x6d\xac\xd4\x36\xc9\x19\xc6\
+        \xdd\x53\xe2\xb4\x87\xda\x03\xfd\x02\x39\x63\x06\xd2\x48\xcd\xa0\
+        \xe9\x9f\x33\x42\x0f\x57\x7e\xe8\xce\x54\xb6\x70\x80\xa8\x0d\x1e\
+        \xc6\x98\x21\xbc\xb6\xa8\x83\x93\x96\xf9\x65\x2b\x6f\xf7\x2a\x70";
+    let mut other = common;
+    let differing = [19, 45, 59, 83, 109, 123];
+    let mut index = 0;
+    while index < differing.len() {
+        other[differing[index]] ^= 0x80;
+        index += 1;
+    }
+    [common, other]
+}
+
+/// A process that stands still at a point until the plan says so.
+fn sleeper(stores: &Stores, plan: &Arc<CrashPlan>) -> Process {
+    stores.start_with(
+        Arc::new(CrashingMetadata {
+            inner: Arc::clone(&stores.metadata),
+            crash: Arc::clone(plan),
+        }),
+        Arc::new(CrashingObjects {
+            inner: Arc::clone(&stores.objects),
+            crash: Arc::clone(plan),
+        }),
+        vec![],
+    )
+}
+
+/// Runs `scenario` up to a point, then `meanwhile`, then the rest of `scenario`; `false` when there is no such point.
+async fn interrupted(
+    stores: &Stores,
+    point: usize,
+    scenario: impl AsyncFnOnce(&Process),
+    meanwhile: impl AsyncFnOnce(),
+) -> bool {
+    let plan = CrashPlan::pausing_at(point);
+    let process = sleeper(stores, &plan);
+    let running = scenario(&process);
+    tokio::pin!(running);
+    tokio::select! {
+        () = &mut running => return false,
+        () = plan.crashed() => {}
+    }
+    meanwhile().await;
+    plan.resume();
+    running.await;
+    true
+}
+
+async fn assert_whole(stores: &Stores, id: FileId, point: usize) {
+    let file = stores.file(id).await;
+    assert_eq!(file.state, FileState::Ready, "stood still at {point}");
+    assert_eq!(stores.bytes(&file.key).await, TWINS[0], "stood still at {point}");
+    stores.assert_history(id).await;
+    stores.assert_quiet().await;
+    let usage = stores.metadata.usage("ann").await.expect("usage");
+    assert_eq!(
+        (usage.files, usage.stored_bytes, usage.reserved_bytes),
+        (1, 128, 0)
+    );
+    let keys = stores.keys().await;
+    let newest = keys.iter().filter(|key| key.ends_with(".attr.json")).max();
+    assert_eq!(
+        newest,
+        Some(&format!("{}.{}.attr.json", file.key, file.epoch)),
+        "stood still at {point}: the row's own revision is the newest"
+    );
+    assert!(keys.contains(&file.key));
+}
+
+#[tokio::test]
+async fn a_worker_that_was_taken_for_dead_harms_nothing() {
+    for point in 0..POINTS_MAX {
+        let stores = Stores::new().await;
+        let id = stores.start().upload(&TWINS[0]).await;
+        let paused = interrupted(
+            &stores,
+            point,
+            async |process| process.work().await,
+            async || {
+                stores.start().recover().await;
+                assert_eq!(
+                    stores.file(id).await.state,
+                    FileState::Ready,
+                    "taken over at {point}"
+                );
+            },
+        )
+        .await;
+        stores.start().recover().await;
+        assert_whole(&stores, id, point).await;
+        if !paused {
+            assert!(point > 8, "the scenario has changes to stand still at");
+            return;
+        }
+    }
+    panic!("the scenario never ended");
+}
+
+#[tokio::test]
+async fn an_upload_that_is_exchanged_at_any_moment_is_not_served() {
+    for point in 0..POINTS_MAX {
+        let stores = Stores::new().await;
+        let client = stores.start();
+        let signed = client.sign(&TWINS[0]).await;
+        client.send(&signed, &TWINS[0]).await;
+        let id = client.confirm(signed.file.id).await.id;
+        let paused = interrupted(
+            &stores,
+            point,
+            async |process| process.work().await,
+            async || {
+                send_to(&*stores.objects, &signed.upload.staging_key, &TWINS[1]).await;
+            },
+        )
+        .await;
+        stores.start().recover().await;
+        let file = stores.file(id).await;
+        match file.state {
+            FileState::Ready => {
+                assert_eq!(stores.bytes(&file.key).await, TWINS[0], "exchanged at {point}");
+            }
+            FileState::Failed => {
+                assert!(
+                    !stores.keys().await.contains(&file.key),
+                    "exchanged at {point}: nothing is kept"
+                );
+            }
+            other => panic!("exchanged at {point}: {other:?}"),
+        }
+        stores.assert_quiet().await;
+        if !paused {
+            return;
+        }
+    }
+    panic!("the scenario never ended");
+}
+
+#[tokio::test]
+async fn a_change_of_metadata_that_stood_still_does_not_undo_a_later_one() {
+    for point in 0..POINTS_MAX {
+        let stores = Stores::new().await;
+        let healthy = stores.start();
+        let id = healthy.upload(&TWINS[0]).await;
+        healthy.work().await;
+        let named = |name: &str| FilePatch {
+            filename: Some(name.to_owned()),
+            metadata: Some(object(serde_json::json!({"name": name}))),
+            ..FilePatch::default()
+        };
+        let paused = interrupted(
+            &stores,
+            point,
+            async |process| {
+                // Refused or done: both are answers.
+                let _ = process.app.update_file(&ann(), id, named("slow.bin"), None).await;
+            },
+            async || {
+                healthy.recover().await;
+                healthy
+                    .app
+                    .update_file(&ann(), id, named("quick.bin"), None)
+                    .await
+                    .expect("updated");
+            },
+        )
+        .await;
+        healthy.recover().await;
+        let file = stores.file(id).await;
+        assert_eq!(file.metadata["name"], file.filename.as_str());
+        let keys = stores.keys().await;
+        let newest = keys
+            .iter()
+            .filter(|key| key.ends_with(".attr.json"))
+            .max()
+            .expect("a sidecar");
+        let sidecar = cloakroom_core::format::sidecar_v1::SidecarV1::decode(&stores.bytes(newest).await);
+        assert_eq!(
+            sidecar.expect("a sidecar").filename,
+            file.filename,
+            "stood still at {point}: sidecar and row agree ({keys:?})"
+        );
+        stores.assert_history(id).await;
+        stores.assert_quiet().await;
+        if !paused {
+            return;
+        }
+    }
+    panic!("the scenario never ended");
+}
+
+#[tokio::test]
+async fn a_purge_that_stood_still_leaves_nothing() {
+    for point in 0..POINTS_MAX {
+        let stores = Stores::new().await;
+        let healthy = stores.start();
+        let id = healthy.upload(&TWINS[0]).await;
+        healthy.work().await;
+        healthy.app.delete_file(&ann(), id).await.expect("deleted");
+        stores.clock.advance(SignedDuration::from_hours(24 * 8));
+        let paused = interrupted(
+            &stores,
+            point,
+            async |process| {
+                process.app.sweep_trash().await.expect("swept");
+                process.work().await;
+            },
+            async || healthy.recover().await,
+        )
+        .await;
+        healthy.recover().await;
+        assert_eq!(
+            stores.metadata.file(id).await.expect("an answer"),
+            None,
+            "stood still at {point}"
+        );
+        stores.clock.advance(SignedDuration::from_hours(25));
+        healthy.recover().await;
+        let keys = stores.keys().await;
+        assert!(keys.is_empty(), "stood still at {point}: {keys:?}");
+        let usage = stores.metadata.usage("ann").await.expect("usage");
+        assert_eq!(
+            (usage.files, usage.stored_bytes),
+            (0, 0),
+            "stood still at {point}"
+        );
+        if !paused {
+            return;
+        }
+    }
+    panic!("the scenario never ended");
+}
