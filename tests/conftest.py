@@ -13,6 +13,7 @@ import pytest
 import requests
 from botocore.config import Config
 from instance import Cloakroom, running, s3_client, token_of
+from pairs import EMBEDDED, PAIRS
 
 # The machine's own AWS settings and proxies must not reach the clients under test.
 for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:
@@ -21,20 +22,27 @@ os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.d
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 
+def pytest_generate_tests(metafunc):
+    """Tests marked `every_pair` run on each database with each store, the others on the embedded ones."""
+    if "pair" in metafunc.fixturenames:
+        pairs = PAIRS if metafunc.definition.get_closest_marker("every_pair") else [EMBEDDED]
+        metafunc.parametrize("pair", pairs, ids=str, scope="session")
+
+
 @pytest.fixture(scope="session")
-def cloakroom(tmp_path_factory):
-    """The instance that the tests share."""
+def cloakroom(pair, tmp_path_factory):
+    """The instance that the tests share, one for each pair."""
     if ready_file := os.environ.get("CLOAKROOM_READY_FILE"):
         yield Cloakroom.read(Path(ready_file))
         return
-    with running(tmp_path_factory.mktemp("cloakroom")) as server:
+    with running(tmp_path_factory.mktemp("cloakroom"), pair) as server:
         yield server
 
 
 @pytest.fixture
-def own_cloakroom(tmp_path):
+def own_cloakroom(pair, tmp_path):
     """An instance of the test's own, for what would disturb others."""
-    with running(tmp_path) as server:
+    with running(tmp_path, pair) as server:
         yield server
 
 

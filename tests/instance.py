@@ -7,11 +7,12 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import boto3
 import requests
+from pairs import EMBEDDED, fresh_settings, secrets
 
 ROOT = Path(__file__).resolve().parent.parent
 START_DEADLINE = 60
@@ -29,8 +30,8 @@ class Cloakroom:
 
     api_url: str
     s3_url: str
-    access_key: str
-    secret_key: str
+    access_key: str | None
+    secret_key: str | None
     region: str
     user_token: str
     admin_token: str
@@ -39,7 +40,8 @@ class Cloakroom:
 
     @classmethod
     def read(cls, ready_file):
-        return cls(**json.loads(ready_file.read_text()))
+        told = json.loads(ready_file.read_text())
+        return cls(**{field.name: told.get(field.name) for field in fields(cls)})
 
 
 def program():
@@ -56,36 +58,45 @@ def wait_until_ready(process, ready_file, log_file):
         time.sleep(0.05)
 
 
-@contextmanager
-def running(home):
-    """A private instance with its data in `home`, on free ports.
-
-    Afterwards it must stop cleanly when asked, and neither its log nor its metrics may hold a secret (I7).
-    """
+def start(home, settings, *arguments, command="serve"):
+    """Starts the program with its data in `home`, on free ports; returns the process and its ready file."""
     ready_file, log_file = home / "ready.json", home / "log"
-    with log_file.open("wb") as log:
+    ready_file.unlink(missing_ok=True)
+    if command == "serve":
+        arguments = ("--dev", "--data-dir", home / "data", "--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0") + arguments
+    with log_file.open("ab") as log:
         process = subprocess.Popen(
-            [
-                program(),
-                "serve",
-                "--dev",
-                "--data-dir",
-                home / "data",
-                "--listen",
-                "127.0.0.1:0",
-                "--s3-listen",
-                "127.0.0.1:0",
-                "--ready-file",
-                ready_file,
-            ],
+            [program(), command, *arguments, "--ready-file", ready_file],
             cwd=home,
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | settings,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
+    wait_until_ready(process, ready_file, log_file)
+    return process, ready_file
+
+
+def assert_no_secret(text, place, server, settings):
+    """I7."""
+    for secret in ("secret_key", "user_token", "admin_token"):
+        if value := getattr(server, secret):
+            assert value not in text, f"{secret} is in the {place}"
+    for value in secrets(settings):
+        assert value not in text, f"a secret of the settings is in the {place}"
+    assert not re.search(r"X-Amz-Signature=[0-9a-f]", text, re.IGNORECASE), f"a presigned URL is in the {place}"
+
+
+@contextmanager
+def running(home, pair=EMBEDDED):
+    """A private instance with its data in `home`, on free ports.
+
+    Afterwards it must stop cleanly when asked, and neither its log nor its metrics may hold a secret (I7).
+    """
+    settings = fresh_settings(pair)
+    process, ready_file = start(home, settings)
+    log_file = home / "log"
     try:
-        wait_until_ready(process, ready_file, log_file)
         server = Cloakroom.read(ready_file)
         yield server
         metrics = requests.get(f"{server.api_url}/metrics", timeout=30).text
@@ -95,9 +106,7 @@ def running(home):
         process.kill()
         process.wait()
     for place, text in {"log": log_file.read_text(errors="replace"), "metrics": metrics}.items():
-        for secret in ("secret_key", "user_token", "admin_token"):
-            assert getattr(server, secret) not in text, f"{secret} is in the {place}"
-        assert not re.search(r"X-Amz-Signature=[0-9a-f]", text, re.IGNORECASE), f"a presigned URL is in the {place}"
+        assert_no_secret(text, place, server, settings)
 
 
 def token_of(server, user):

@@ -11,6 +11,8 @@ import threading
 
 import pytest
 
+pytestmark = pytest.mark.every_pair
+
 PAGE = """<!doctype html><meta charset="utf-8"><title>upload</title><pre id="result"></pre><script>
 const api = '%(api)s', token = '%(token)s'
 const ask = async (method, path, body) => {

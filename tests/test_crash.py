@@ -4,14 +4,13 @@ import hashlib
 import os
 import random
 import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
 
 import requests
 from conftest import Api
-from instance import ENVIRONMENT, Cloakroom, program, running, wait_until_ready
+from instance import Cloakroom, running, start
 
 KILLS = 6
 
@@ -38,28 +37,11 @@ class Client(threading.Thread):
                 return
 
 
-def start(home):
-    ready_file = home / "ready.json"
-    ready_file.unlink(missing_ok=True)
-    log_file = home / "log"
-    with log_file.open("ab") as log:
-        process = subprocess.Popen(
-            [program(), "serve", "--dev", "--data-dir", home / "data", "--listen", "127.0.0.1:0"]
-            + ["--s3-listen", "127.0.0.1:0", "--ready-file", ready_file],
-            cwd=home,
-            env=ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    wait_until_ready(process, ready_file, log_file)
-    return process, Cloakroom.read(ready_file)
-
-
 def test_confirmed_files_survive_kill_9(tmp_path):
     confirmed, chance = {}, random.Random(7)
     for round_number in range(KILLS):
-        process, server = start(tmp_path)
+        process, ready_file = start(tmp_path, {})
+        server = Cloakroom.read(ready_file)
         clients = [Client(server, round_number * 10 + number) for number in range(4)]
         for client in clients:
             client.start()

@@ -35,8 +35,8 @@ class Starter:
     nginx_program: Path
     python: Path
 
-    def cloakroom(self, home):
-        return servers.cloakroom(self.program, home)
+    def cloakroom(self, home, settings=None):
+        return servers.cloakroom(self.program, home, settings)
 
     def nginx(self, home):
         return servers.nginx(self.nginx_program, home)

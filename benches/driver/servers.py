@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -81,8 +82,9 @@ def answers(url):
 
 
 @contextmanager
-def cloakroom(program, home):
-    """The product, embedded, as a developer starts it; log lines as in production."""
+def cloakroom(program, home, settings=None):
+    """The product as a developer starts it, embedded unless `settings` of its environment say otherwise; log lines as
+    in production."""
     home.mkdir(parents=True, exist_ok=True)
     ready_file, log = home / "ready.json", home / "cloakroom.log"
     ready_file.unlink(missing_ok=True)
@@ -91,7 +93,8 @@ def cloakroom(program, home):
     with log.open("ab") as out:
         started = time.perf_counter()
         process = subprocess.Popen(
-            [program, *arguments], cwd=home, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            [program, *arguments], cwd=home, env=ENVIRONMENT | (settings or {}), stdin=subprocess.DEVNULL,
+            stdout=out, stderr=out,
         )
     try:
         wait_until(ready_file.exists, process, "cloakroom", log, pause=0.0005)
@@ -198,6 +201,25 @@ def postgres(home):
         yield Server(f"postgresql://postgres@127.0.0.1:{port}/postgres", pid)
     finally:
         subprocess.run([*control, "-m", "fast", "stop"], check=True, stdout=subprocess.DEVNULL, cwd="/")
+
+
+def pgbench(database, script, clients, seconds):
+    """Transactions per second of a script, each statement prepared once per client."""
+    done = subprocess.run(
+        [postgres_programs() / "pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "1", "-T", str(seconds),
+         "-f", script, database.url],
+        check=True, capture_output=True, text=True,
+    )
+    return float(re.search(r"tps = ([0-9.]+)", done.stdout).group(1))
+
+
+def psql(database, statements):
+    """What the statements answer, a line per row, columns divided by `|`."""
+    done = subprocess.run(
+        ["psql", "-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", database.url],
+        input=statements, check=True, capture_output=True, text=True,
+    )
+    return [line for line in done.stdout.splitlines() if line]
 
 
 @contextmanager
