@@ -10,11 +10,12 @@ SHELL := bash
 CARGO ?= cargo
 VENV := .venv
 TOOLS := .cache/tools/bin
-SCRIPTS := .ci/run $(wildcard scripts/*)
+SCRIPTS := .ci/run scripts/install-rust-tools scripts/install-test-env
+WITH_SERVERS := scripts/test-servers run
 PYTEST := $(VENV)/bin/python -m pytest
 
 .PHONY: help run build check fmt lint doc licences advisories scripts-check test test-rust test-acceptance test-env \
-	venv rust-tools bench clean-data
+	venv rust-tools test-servers stop-test-servers bench clean-data
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,18 +50,26 @@ advisories: rust-tools ## Known vulnerabilities in the dependency tree (needs th
 scripts-check: ## Syntax of the shell scripts and of the Python tests
 	for script in $(SCRIPTS); do bash -n "$$script"; done
 	python3 -m compileall -q tests
+	python3 -c 'compile(open("scripts/test-servers").read(), "scripts/test-servers", "exec")'
 
-test: test-rust test-acceptance ## All tests; installs what they need
+test: test-env ## All tests, against real servers that it starts; installs what they need
+	$(WITH_SERVERS) $(MAKE) test-rust test-acceptance
 
 # The signing tests ask botocore, so they need the Python environment too.
-test-rust: venv ## Rust unit and integration tests
-	$(CARGO) test --workspace --locked
+test-rust: test-env ## Rust unit and integration tests
+	$(WITH_SERVERS) $(CARGO) test --workspace --locked
 
 test-acceptance: test-env ## Real clients against the built program (ARGS='-k name' passes options to pytest)
 	$(CARGO) build --locked --package cloakroom
-	$(PYTEST) tests $(ARGS)
+	$(WITH_SERVERS) $(PYTEST) tests $(ARGS)
 
-test-env: venv ## Everything the acceptance tests need (apt packages, Python environment)
+test-servers: test-env ## Start PostgreSQL, Ceph, Redis, moto and NATS privately and leave them running for the tests
+	scripts/test-servers start
+
+stop-test-servers: ## Stop them
+	scripts/test-servers stop
+
+test-env: venv ## Everything the tests need (apt packages, Python environment)
 
 venv: ## The Python environment of the tests
 	scripts/install-test-env

@@ -59,7 +59,7 @@ class Cluster:
         if self.members:
             # Every node believes the tokens that the first one's development key signed.
             first = Path(self.members[0].server.data_dir)
-            settings["CLOAKROOM_AUTH_PUBLIC_KEY_FILES"] = str(first / "keys" / "public.pem")
+            settings["CLOAKROOM_AUTH_PUBLIC_KEY_FILES"] = str(first / "keys" / "dev-public.pem")
         process, ready_file = start(home, settings, "--no-worker")
         return self._member(process, home, Cloakroom.read(ready_file))
 
