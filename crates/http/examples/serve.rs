@@ -71,6 +71,7 @@ async fn main() -> std::io::Result<()> {
     writeln!(std::io::stdout(), "{shown}")?;
     let worker = cloakroom_worker::run(
         Arc::clone(&test_app.app),
+        Arc::clone(&test_app.leases),
         WorkerOptions::new(WorkerId("example".to_owned())),
         test_app.draining.clone(),
     );

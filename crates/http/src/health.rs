@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use cloakroom_core::error::ErrorCode;
+use cloakroom_core::ports::objects::Circuit;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -19,6 +20,11 @@ pub struct HealthBody {
     /// `ok`.
     #[schema(example = "ok")]
     status: &'static str,
+    /// What works less well than it should: `rate_limiter` counts on this node alone, `store_circuit` lets few calls
+    /// through. Left out when there is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    degraded: Vec<&'static str>,
 }
 
 /// What runs here.
@@ -66,7 +72,10 @@ pub async fn get_info(State(state): State<HttpState>) -> Json<InfoBody> {
     responses((status = OK, description = "The process runs.", body = HealthBody)),
 )]
 pub async fn get_liveness() -> Json<HealthBody> {
-    Json(HealthBody { status: "ok" })
+    Json(HealthBody {
+        status: "ok",
+        degraded: Vec::new(),
+    })
 }
 
 /// The database and the object store answer. Asked at most every two seconds, however often this is called.
@@ -100,7 +109,10 @@ pub async fn get_readiness(State(state): State<HttpState>) -> Result<Json<Health
         .map(|probe| probe.name)
         .collect();
     if failing.is_empty() {
-        return Ok(Json(HealthBody { status: "ok" }));
+        return Ok(Json(HealthBody {
+            status: "ok",
+            degraded: degraded(&state),
+        }));
     }
     for probe in probes.iter() {
         if let Some(error) = &probe.error {
@@ -118,4 +130,10 @@ pub async fn get_readiness(State(state): State<HttpState>) -> Result<Json<Health
         format!("No healthy answer from: {}.", failing.join(", ")),
     )
     .with("failing", failing))
+}
+
+fn degraded(state: &HttpState) -> Vec<&'static str> {
+    let limiter = state.limiter.degraded().map(|_| "rate_limiter");
+    let circuit = (state.app.objects.circuit() != Circuit::Closed).then_some("store_circuit");
+    limiter.into_iter().chain(circuit).collect()
 }

@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod auth;
+pub mod client_address;
 pub mod docs_page;
 pub mod extract;
 pub mod health;
@@ -16,12 +17,14 @@ pub mod metrics;
 pub mod observe;
 pub mod openapi;
 pub mod problem;
+pub mod rate_limits;
 pub mod request_id;
 pub mod router;
 pub mod server;
 pub mod state;
 
 pub use auth::{AuthSettings, Authenticator, KeySource};
+pub use rate_limits::SignLimits;
 pub use router::router;
 pub use server::serve;
 pub use state::{HttpSettings, HttpState};

@@ -65,7 +65,24 @@ pub fn base(settings: &HttpSettings) -> OpenApi {
         scheme.description = Some("An access token (JWT) or a service token (`clk_...`).".to_owned());
         scheme
     });
-    let mut components = ComponentsBuilder::new().security_scheme(BEARER, scheme);
+    let events = |scheme: HttpAuthScheme, text: &str| {
+        let mut scheme = Http::new(scheme);
+        scheme.description = Some(text.to_owned());
+        SecurityScheme::Http(scheme)
+    };
+    let mut components = ComponentsBuilder::new()
+        .security_scheme(BEARER, scheme)
+        .security_scheme(
+            "bucket_events_token",
+            events(HttpAuthScheme::Bearer, "The token of the bucket events."),
+        )
+        .security_scheme(
+            "bucket_events_password",
+            events(
+                HttpAuthScheme::Basic,
+                "The token of the bucket events as the password of any user.",
+            ),
+        );
     let mut schemas = vec![(
         ProblemBody::name().into_owned(),
         <ProblemBody as utoipa::PartialSchema>::schema(),
@@ -115,7 +132,12 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 }
 
 fn complete_operation(operation: &mut Operation) {
-    let open = operation.security.is_some();
+    // Open to everybody: one of the ways in asks for nothing.
+    let open = operation
+        .security
+        .iter()
+        .flatten()
+        .any(|requirement| *requirement == SecurityRequirement::default());
     let mut statuses = vec![];
     if !open {
         statuses.extend([401, 503]);
@@ -132,7 +154,7 @@ fn complete_operation(operation: &mut Operation) {
         statuses.push(400);
     }
     // `x-cloakroom-owner` is read with the credentials, wherever it is sent.
-    if !open {
+    if operation.security.is_none() {
         statuses.extend([400, 403]);
     }
     if operation.request_body.is_some() {

@@ -15,7 +15,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{admin, collections, files, me, records, uploads};
+use crate::api::{admin, bucket_events, collections, files, me, records, uploads};
 use crate::observe::observe;
 use crate::problem::Problem;
 use crate::state::{HttpSettings, HttpState};
@@ -56,6 +56,7 @@ fn api() -> OpenApiRouter<HttpState> {
         .routes(routes!(me::get_me))
         .routes(routes!(me::list_my_files))
         .routes(routes!(me::get_my_usage))
+        .routes(routes!(bucket_events::receive_bucket_events))
         .routes(routes!(collections::list_collections))
         .routes(routes!(collections::get_collection))
         .routes(routes!(admin::jobs::list_jobs))

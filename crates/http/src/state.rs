@@ -3,16 +3,20 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use cloakroom_core::ports::limits::RateLimiter;
 use cloakroom_core::ports::metadata::Statistics;
 use cloakroom_service::App;
 use cloakroom_service::health::Probe;
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::bucket_events::BucketEventsToken;
 use crate::auth::Authenticator;
 use crate::limits::StreamSlots;
+use crate::rate_limits::SignLimits;
 
 /// What the HTTP front is told by configuration.
 #[derive(Clone, Debug)]
@@ -25,6 +29,12 @@ pub struct HttpSettings {
     pub status_streams_max: u32,
     /// The version that is shown.
     pub version: String,
+    /// How often uploads may be signed.
+    pub sign_limits: SignLimits,
+    /// Proxies whose word on a client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What senders of bucket events must show; without it `POST /bucket-events` answers 404.
+    pub bucket_events_token: Option<BucketEventsToken>,
 }
 
 impl Default for HttpSettings {
@@ -34,6 +44,9 @@ impl Default for HttpSettings {
             public_url: None,
             status_streams_max: 100,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            sign_limits: SignLimits::default(),
+            trusted_proxies: Vec::new(),
+            bucket_events_token: None,
         }
     }
 }
@@ -52,6 +65,8 @@ pub struct Inner {
     pub settings: HttpSettings,
     /// Renders metrics, when a recorder is installed.
     pub prometheus: Option<PrometheusHandle>,
+    /// Counts what is limited.
+    pub limiter: Arc<dyn RateLimiter>,
     /// Cancelled when the server drains: streams end then.
     pub draining: CancellationToken,
     /// Open status streams.
@@ -68,6 +83,7 @@ impl HttpState {
         app: Arc<App>,
         authenticator: Authenticator,
         settings: HttpSettings,
+        limiter: Arc<dyn RateLimiter>,
         prometheus: Option<PrometheusHandle>,
         draining: CancellationToken,
     ) -> Self {
@@ -76,6 +92,7 @@ impl HttpState {
             app,
             authenticator,
             settings,
+            limiter,
             prometheus,
             draining,
             streams,

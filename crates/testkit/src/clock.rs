@@ -1,4 +1,4 @@
-//! A clock whose hands the test turns.
+//! A clock whose hands the test turns, and one for servers that have their own.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -42,6 +42,18 @@ impl Clock for MockClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_microsecond(self.0.load(Ordering::SeqCst))
             .expect("a test stays within the years -9999 to 9999")
+    }
+}
+
+/// The time by the system's clock, for what speaks to servers that compare it with theirs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WallClock;
+
+impl Clock for WallClock {
+    #[expect(clippy::disallowed_methods, reason = "a real server has a real clock")]
+    fn now(&self) -> Timestamp {
+        let now = Timestamp::now();
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
 }
 

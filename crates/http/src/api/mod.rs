@@ -1,6 +1,7 @@
 //! The native API: one file per endpoint or close group, each with its JSON, its handler and its documentation.
 
 pub mod admin;
+pub mod bucket_events;
 pub mod collections;
 pub(crate) mod cursor;
 pub mod files;

@@ -73,7 +73,8 @@ fn is_json(request: &Request) -> Result<(), Problem> {
     .with("content_type", content_type))
 }
 
-async fn read(request: Request) -> Result<Bytes, Problem> {
+/// Reads a body of at most [`JSON_BODY_BYTES_MAX`].
+pub(crate) async fn read(request: Request) -> Result<Bytes, Problem> {
     let too_large = || {
         Problem::new(
             ErrorCode::BodyTooLarge,

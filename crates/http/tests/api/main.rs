@@ -2,6 +2,7 @@
 
 mod admin;
 mod authentication;
+mod bucket_events;
 mod files;
 mod form;
 mod isolation;
@@ -9,6 +10,7 @@ mod keys;
 mod observability;
 mod openapi;
 mod operations;
+mod rate_limits;
 mod records;
 mod robustness;
 mod status;

@@ -38,6 +38,7 @@ GET /openapi.json get_openapi
 PATCH /api/v1/files/{file_id} update_file
 POST /api/v1/admin/jobs/{job_id}/retry retry_job
 POST /api/v1/admin/service-tokens create_service_token
+POST /api/v1/bucket-events receive_bucket_events
 POST /api/v1/files receive_file
 POST /api/v1/files/{file_id}/restore restore_file
 POST /api/v1/uploads sign_upload

@@ -146,7 +146,10 @@ async fn collections_say_what_they_take() {
             .map(|one| one["name"].clone());
         names.collect::<Vec<_>>()
     };
-    assert_eq!(names(&app.token("ann", "user")).await, ["files", "photos"]);
+    assert_eq!(
+        names(&app.token("ann", "user")).await,
+        ["files", "photos", "scans"]
+    );
     let (_, secret) = app
         .service_token(json!({"name": "bot", "collections": ["photos"]}))
         .await;

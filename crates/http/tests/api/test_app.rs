@@ -7,13 +7,16 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
+use cloakroom_coordination::LocalRateLimiter;
 use cloakroom_core::collection::Collection;
 use cloakroom_core::id::{FileId, WorkerId};
 use cloakroom_core::ports::clock::Clock;
+use cloakroom_core::ports::leases::Leases;
 use cloakroom_core::ports::objects::{ObjectAttributes, ObjectPath, ObjectStore, PutBody, PutOptions};
 use cloakroom_core::ports::signer::{
     CannotSign, DownloadPresentation, SignedForm, SignedRequest, Signer, UploadConstraints,
 };
+use cloakroom_http::api::bucket_events::BucketEventsToken;
 use cloakroom_http::auth::{Algorithm, Expectations};
 use cloakroom_http::{AuthSettings, Authenticator, HttpSettings, HttpState, KeySource};
 use cloakroom_metadata::sqlite::{SqliteOptions, SqliteStore};
@@ -21,6 +24,7 @@ use cloakroom_objects::local::{LocalOptions, LocalStore};
 use cloakroom_service::App;
 use cloakroom_service::app::Policy;
 use cloakroom_testkit::clock::MockClock;
+use cloakroom_testkit::outages::OutageObjects;
 use cloakroom_testkit::random::SeededRandom;
 use cloakroom_worker::signals::LocalSignals;
 use cloakroom_worker::{WorkerOptions, runner};
@@ -39,6 +43,9 @@ pub const RSA_PRIVATE: &str = include_str!("keys/rsa.pem");
 /// What verifies them.
 pub const RSA_PUBLIC: &str = include_str!("keys/rsa.pub.pem");
 
+/// What senders of bucket events show.
+pub const BUCKET_EVENTS_TOKEN: &str = "events-token";
+
 /// The bucket of every collection.
 const BUCKET: &str = "bucket";
 
@@ -46,6 +53,11 @@ const BUCKET: &str = "bucket";
 pub struct TestApp {
     pub app: Arc<App>,
     pub state: HttpState,
+    /// Who sweeps.
+    #[cfg_attr(test, expect(dead_code, reason = "the example has a worker; the tests run its rounds themselves"))]
+    pub leases: Arc<dyn Leases>,
+    /// The store, which can be taken away.
+    pub objects: Arc<OutageObjects>,
     pub router: Router,
     pub clock: Arc<MockClock>,
     pub draining: CancellationToken,
@@ -71,6 +83,7 @@ impl Default for Options {
         };
         let http = HttpSettings {
             version: "1.2.3".to_owned(),
+            bucket_events_token: Some(BucketEventsToken::new(BUCKET_EVENTS_TOKEN)),
             ..HttpSettings::default()
         };
         Self {
@@ -142,18 +155,21 @@ impl TestApp {
     ) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let signals = Arc::new(LocalSignals::new());
-        let metadata = SqliteStore::open(SqliteOptions {
-            synchronous_full: false,
-            signals: Some(signals.clone()),
-            ..SqliteOptions::new(directory.path().join("metadata.db"))
-        })
-        .expect("a database");
+        let metadata = Arc::new(
+            SqliteStore::open(SqliteOptions {
+                synchronous_full: false,
+                signals: Some(signals.clone()),
+                ..SqliteOptions::new(directory.path().join("metadata.db"))
+            })
+            .expect("a database"),
+        );
         let objects =
             LocalStore::open(&LocalOptions::new(directory.path().join("objects"))).expect("a store");
         objects.create_bucket(BUCKET).await.expect("a bucket");
+        let objects = OutageObjects::new(Arc::new(objects));
         let app = Arc::new(App {
-            metadata: Arc::new(metadata),
-            objects: Arc::new(objects),
+            metadata: Arc::clone(&metadata) as _,
+            objects: Arc::clone(&objects) as _,
             signer: Arc::new(PlainSigner),
             clock: time.clone(),
             random,
@@ -164,11 +180,20 @@ impl TestApp {
         });
         let authenticator = Authenticator::new(options.auth, time).expect("keys");
         let draining = CancellationToken::new();
-        let state = HttpState::new(app.clone(), authenticator, options.http, None, draining.clone());
+        let state = HttpState::new(
+            app.clone(),
+            authenticator,
+            options.http,
+            Arc::new(LocalRateLimiter::default()),
+            None,
+            draining.clone(),
+        );
         Self {
             app,
             router: cloakroom_http::router(state.clone()),
             state,
+            leases: metadata,
+            objects,
             clock,
             draining,
             directory,
@@ -341,7 +366,12 @@ fn collections() -> BTreeMap<String, Arc<Collection>> {
         size_bytes_min: 1,
         ..Collection::new("photos", BUCKET)
     };
-    [files, photos]
+    let scans = Collection {
+        description: "What a scanner sends by itself.".to_owned(),
+        auto_confirm: true,
+        ..Collection::new("scans", BUCKET)
+    };
+    [files, photos, scans]
         .into_iter()
         .map(|one| (one.name.clone(), Arc::new(one)))
         .collect()

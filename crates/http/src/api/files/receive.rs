@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::api::uploads::sign::json_field;
 use crate::api::wire::{FileBody, checksum, content_type};
 use crate::auth::Caller;
+use crate::client_address::ClientAddress;
 use crate::extract::form::FileForm;
 use crate::extract::header::IdempotencyKey;
 use crate::openapi::Refused;
@@ -92,15 +93,17 @@ pub struct ReceiveFileForm {
     responses(
         (status = CREATED, description = "The confirmed file.", body = FileBody),
         (status = OK, description = "An earlier request with this Idempotency-Key had brought it.", body = FileBody),
-        Refused::<403>, Refused::<404>, Refused::<409>, Refused::<410>, Refused::<507>,
+        Refused::<403>, Refused::<404>, Refused::<409>, Refused::<410>, Refused::<429>, Refused::<507>,
     ),
 )]
 pub async fn receive_file(
     State(state): State<HttpState>,
     caller: Caller,
+    address: ClientAddress,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     mut form: FileForm,
 ) -> Result<Response> {
+    state.admit_signing(&caller, address, 1).await?;
     let request = request(&caller, idempotency_key, &mut form)?;
     let confirmed = state
         .app

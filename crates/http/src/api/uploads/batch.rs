@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::sign::{SignUploadRequest, SignedUploadBody, signed_status};
 use crate::auth::Caller;
+use crate::client_address::ClientAddress;
 use crate::extract::Json;
 use crate::extract::json::objects;
 use crate::openapi::Refused;
@@ -80,12 +81,13 @@ impl BatchResult {
     ),
     responses(
         (status = OK, description = "What became of each.", body = SignedBatchBody),
-        Refused::<403>, Refused::<404>, Refused::<409>,
+        Refused::<403>, Refused::<404>, Refused::<409>, Refused::<429>,
     ),
 )]
 pub async fn sign_uploads(
     State(state): State<HttpState>,
     caller: Caller,
+    address: ClientAddress,
     request_id: RequestId,
     Json(request): Json<SignBatchRequest>,
 ) -> Result<axum::Json<SignedBatchBody>> {
@@ -96,6 +98,9 @@ pub async fn sign_uploads(
         )
         .with("field", "uploads"));
     }
+    // Checked to be few above.
+    let cost = request.uploads.len() as u32;
+    state.admit_signing(&caller, address, cost).await?;
     let mut read = Vec::with_capacity(request.uploads.len());
     for (index, item) in request.uploads.into_iter().enumerate() {
         match item.into_service(&caller, None) {

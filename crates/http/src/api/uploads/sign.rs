@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::api::wire::{RecordRef, checksum, content_type};
 use crate::auth::Caller;
+use crate::client_address::ClientAddress;
 use crate::extract::Json;
 use crate::extract::header::IdempotencyKey;
 use crate::extract::json::{Whole, optional_object};
@@ -292,15 +293,17 @@ pub fn signed_status(signed: &SignedUpload) -> StatusCode {
     responses(
         (status = CREATED, description = "Signed.", body = SignedUploadBody),
         (status = OK, description = "An earlier request with this Idempotency-Key had signed it.", body = SignedUploadBody),
-        Refused::<403>, Refused::<404>, Refused::<409>,
+        Refused::<403>, Refused::<404>, Refused::<409>, Refused::<429>,
     ),
 )]
 pub async fn sign_upload(
     State(state): State<HttpState>,
     caller: Caller,
+    address: ClientAddress,
     IdempotencyKey(key): IdempotencyKey,
     Json(request): Json<SignUploadRequest>,
 ) -> Result<Response> {
+    state.admit_signing(&caller, address, 1).await?;
     let request = request.into_service(&caller, key)?;
     let signed = state.app.sign_upload(caller.principal(), request).await?;
     Ok((signed_status(&signed), axum::Json(SignedUploadBody::from(signed))).into_response())

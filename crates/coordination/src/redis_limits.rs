@@ -1,0 +1,150 @@
+//! Rate limits that all nodes count together.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use cloakroom_core::ports::limits::{Admission, Rate, RateLimiter};
+use jiff::{SignedDuration, Timestamp};
+use redis::Script;
+use sha2::{Digest as _, Sha256};
+
+use crate::connection::{Redis, RedisError};
+use crate::local::LocalRateLimiter;
+
+/// A request waits no longer than this for its turn to be counted.
+const BUDGET: Duration = Duration::from_millis(150);
+/// While Redis is away it is asked so often, by one request at a time.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The algorithm of [`LocalRateLimiter`], by Redis' own clock: returns 0, or the microseconds to wait.
+const SCRIPT: &str = r"
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local each, period = tonumber(ARGV[1]), tonumber(ARGV[2])
+local cost, at_once = tonumber(ARGV[3]), tonumber(ARGV[4])
+local begin = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
+local wait = begin + each * at_once - (now + period)
+if wait > 0 then return wait end
+local used_until = begin + each * cost
+redis.call('SET', KEYS[1], string.format('%.0f', used_until), 'PX', math.ceil((used_until - now) / 1000) + 1)
+return 0
+";
+
+/// Counts in Redis; by itself while Redis does not answer.
+#[derive(Debug)]
+pub struct RedisRateLimiter {
+    redis: Redis,
+    prefix: String,
+    script: Script,
+    local: LocalRateLimiter,
+    outage: Mutex<Option<Outage>>,
+}
+
+#[derive(Debug)]
+struct Outage {
+    reason: String,
+    ask_again_at: Instant,
+}
+
+impl RedisRateLimiter {
+    /// Counts under keys that begin with `prefix`, so that services share one Redis.
+    pub fn new(redis: Redis, prefix: &str) -> Self {
+        Self {
+            redis,
+            prefix: prefix.to_owned(),
+            script: Script::new(SCRIPT),
+            local: LocalRateLimiter::default(),
+            outage: Mutex::new(None),
+        }
+    }
+
+    async fn ask(&self, key: &str, cost: u32, rate: Rate) -> Result<Admission, RedisError> {
+        let period = rate.period.as_micros().max(1);
+        let each = period / i128::from(rate.count.max(1));
+        let arguments = [
+            each.to_string(),
+            period.to_string(),
+            cost.to_string(),
+            cost.min(rate.count).to_string(),
+        ];
+        let keys = [self.key(key)];
+        let asked = self.redis.run(&self.script, &keys, &arguments);
+        let wait = tokio::time::timeout(BUDGET, asked)
+            .await
+            .map_err(|_| RedisError("no answer in time".to_owned()))??;
+        Ok(if wait > 0 {
+            Admission::Refused {
+                retry_after: SignedDuration::from_micros(wait),
+            }
+        } else {
+            Admission::Admitted
+        })
+    }
+
+    /// Nobody's name or address stands in Redis.
+    fn key(&self, key: &str) -> String {
+        let digest = Sha256::digest(key.as_bytes());
+        let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{}:limit:{hex}", self.prefix)
+    }
+
+    /// Whether to ask Redis now. During an outage one request in a while does, for all.
+    fn may_ask(&self) -> bool {
+        match &mut *self.outage() {
+            None => true,
+            Some(outage) if outage.ask_again_at <= Instant::now() => {
+                outage.ask_again_at = Instant::now() + ASK_AGAIN;
+                true
+            }
+            Some(_) => false,
+        }
+    }
+
+    fn answered(&self) {
+        if self.outage().take().is_some() {
+            metrics::gauge!("cloakroom_rate_limiter_degraded").set(0.0);
+            tracing::info!(
+                event = "rate_limiter_restored",
+                "Redis answers again; limits are counted together"
+            );
+        }
+    }
+
+    fn failed(&self, error: &RedisError) {
+        let mut outage = self.outage();
+        if outage.is_none() {
+            metrics::gauge!("cloakroom_rate_limiter_degraded").set(1.0);
+            tracing::warn!(event = "rate_limiter_degraded", %error, "this node counts its rate limits by itself");
+        }
+        *outage = Some(Outage {
+            reason: error.to_string(),
+            ask_again_at: Instant::now() + ASK_AGAIN,
+        });
+    }
+
+    fn outage(&self) -> MutexGuard<'_, Option<Outage>> {
+        // Every change is one assignment: nothing is half done when a holder panics.
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl RateLimiter for RedisRateLimiter {
+    async fn admit(&self, key: &str, cost: u32, rate: Rate, now: Timestamp) -> Admission {
+        if self.may_ask() {
+            match self.ask(key, cost, rate).await {
+                Ok(admission) => {
+                    self.answered();
+                    return admission;
+                }
+                Err(error) => self.failed(&error),
+            }
+        }
+        self.local.admit_now(key, cost, rate, now)
+    }
+
+    fn degraded(&self) -> Option<String> {
+        self.outage().as_ref().map(|outage| outage.reason.clone())
+    }
+}

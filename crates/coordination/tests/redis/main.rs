@@ -1,0 +1,107 @@
+//! Limits and leases against a real Redis, also one that is killed or stands still.
+
+mod outages;
+
+use std::sync::Arc;
+
+use cloakroom_coordination::{Redis, RedisLeases, RedisRateLimiter};
+use cloakroom_core::ports::leases::Leases;
+use cloakroom_core::ports::limits::{Admission, Rate, RateLimiter as _};
+use cloakroom_testkit::servers;
+use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+
+fn redis() -> Redis {
+    Redis::new(&servers::redis_url()).expect("an address")
+}
+
+async fn leases() -> (Arc<dyn Leases>, ()) {
+    (
+        Arc::new(RedisLeases::new(redis(), &servers::unique_table_prefix())),
+        (),
+    )
+}
+
+cloakroom_testkit::leases_suite!(leases);
+
+const RATE: Rate = Rate {
+    count: 10,
+    period: SignedDuration::from_mins(1),
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_count_together() {
+    let prefix = servers::unique_table_prefix();
+    let nodes: Vec<_> = (0..4).map(|_| RedisRateLimiter::new(redis(), &prefix)).collect();
+    let asked = nodes
+        .iter()
+        .flat_map(|node| (0..10).map(|_| node.admit("ann", 1, RATE, Timestamp::UNIX_EPOCH)));
+    let answers = join_all(asked).await;
+    let admitted = answers
+        .iter()
+        .filter(|answer| **answer == Admission::Admitted)
+        .count();
+    assert_eq!(admitted, 10, "ten of forty, whoever was asked");
+    for answer in answers {
+        if let Admission::Refused { retry_after } = answer {
+            assert!(
+                retry_after > SignedDuration::from_secs(5) && retry_after <= SignedDuration::from_secs(6)
+            );
+        }
+    }
+    assert!(nodes.iter().all(|node| node.degraded().is_none()));
+    assert_eq!(
+        nodes[0].admit("bob", 1, RATE, Timestamp::UNIX_EPOCH).await,
+        Admission::Admitted
+    );
+}
+
+#[tokio::test]
+async fn services_with_other_prefixes_count_on_their_own() {
+    for _ in 0..2 {
+        let limiter = RedisRateLimiter::new(redis(), &servers::unique_table_prefix());
+        let whole = Rate { count: 1, ..RATE };
+        assert_eq!(
+            limiter.admit("ann", 1, whole, Timestamp::UNIX_EPOCH).await,
+            Admission::Admitted
+        );
+    }
+}
+
+#[tokio::test]
+async fn nobodys_name_stands_in_redis() {
+    let prefix = servers::unique_table_prefix();
+    let limiter = RedisRateLimiter::new(redis(), &prefix);
+    limiter
+        .admit("address:192.0.2.7", 1, RATE, Timestamp::UNIX_EPOCH)
+        .await;
+    let client = redis::Client::open(servers::redis_url()).expect("an address");
+    let mut connection = client
+        .get_multiplexed_async_connection()
+        .await
+        .expect("connected");
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg(format!("{prefix}*"))
+        .query_async(&mut connection)
+        .await
+        .expect("keys");
+    assert_eq!(keys.len(), 1);
+    assert!(!keys[0].contains("192"), "{keys:?}");
+    let lives_for: i64 = redis::cmd("PTTL")
+        .arg(&keys[0])
+        .query_async(&mut connection)
+        .await
+        .expect("a time");
+    assert!(
+        (1..=60_001).contains(&lives_for),
+        "it goes away by itself: {lives_for} ms"
+    );
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_refused_without_repeating_it() {
+    let refused = Redis::new("redis//:hush@host").expect_err("refused");
+    assert!(!format!("{refused:?} {refused}").contains("hush"));
+    let known = Redis::new("redis://:hush@127.0.0.1:1").expect("an address");
+    assert!(!format!("{known:?}").contains("hush"));
+}
