@@ -37,6 +37,43 @@ pub fn staging_file_id(key: &str) -> Option<FileId> {
     segments.next()?.parse().ok()
 }
 
+/// The staging key that a bucket's notification names, and its file, if it is one of ours.
+///
+/// AWS, MinIO and moto send keys encoded as in a form (`%2F`, `+` for a space), Ceph RGW and EventBridge as they are, and
+/// nothing in a message says which. It needs no saying: a staging key of ours never holds `%`, `+` or a space
+/// ([`staging_key`] cleans names), so a key with one of them is encoded or not ours.
+pub fn notified_staging_key(key: &str) -> Option<(FileId, String)> {
+    let key = if key.contains(['%', '+']) {
+        decode_form(key)?
+    } else {
+        key.to_owned()
+    };
+    if key.len() > KEY_BYTES_MAX || key.contains(['%', '+', ' ']) || key.split('/').count() != 4 {
+        return None;
+    }
+    Some((staging_file_id(&key)?, key))
+}
+
+/// Undoes the encoding of forms (URL Standard, "application/x-www-form-urlencoded parsing"), strictly: `None` for a `%`
+/// without two hexadecimal digits and for bytes that are not UTF-8.
+fn decode_form(text: &str) -> Option<String> {
+    let hex = |byte: &u8| {
+        char::from(*byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
+    let mut bytes = text.as_bytes().iter();
+    let mut out = Vec::with_capacity(text.len());
+    while let Some(&byte) = bytes.next() {
+        out.push(match byte {
+            b'+' => b' ',
+            b'%' => (hex(bytes.next()?)? << 4) | hex(bytes.next()?)?,
+            other => other,
+        });
+    }
+    String::from_utf8(out).ok()
+}
+
 /// The sidecar of a final object: `<key>.<epoch>.attr.json`. Immutable; the highest epoch wins.
 pub fn sidecar_key(key: &str, epoch: u32) -> String {
     format!("{key}.{epoch}.attr.json")
@@ -332,7 +369,58 @@ mod tests {
         }
     }
 
+    fn encode_form(text: &str) -> String {
+        text.bytes()
+            .map(|byte| match byte {
+                b' ' => "+".to_owned(),
+                b'-' | b'.' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
+                _ => format!("%{byte:02x}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_is_not_a_staging_key_of_ours_is_not_notified() {
+        let id = "00000000-0000-0000-0000-000000000007";
+        let ours = format!("staging/20261120T2105Z/{id}/a(1).pdf");
+        for spelling in [ours.clone(), ours.replace('/', "%2F"), ours.replace('(', "%28")] {
+            let found = notified_staging_key(&spelling).map(|(_, key)| key);
+            assert_eq!(found.as_deref(), Some(ours.as_str()), "{spelling}");
+        }
+        for other in [
+            String::new(),
+            "staging/".to_owned(),
+            format!("other/20261120T2105Z/{id}/a.pdf"),
+            format!("staging/20261120T2105Z/{id}"),
+            format!("staging/20261120T2105Z/{id}/a/b.pdf"),
+            format!("staging/20261120T2105Z/{id}/a+b.pdf"),
+            format!("staging/20261120T2105Z/{id}/a%2Bb.pdf"),
+            format!("staging/20261120T2105Z/{id}/a%252eb.pdf"),
+            format!("staging/20261120T2105Z/{id}/a%2.pdf"),
+            format!("staging/20261120T2105Z/{id}/a%ff.pdf"),
+            format!("staging/20261120T2105Z/{id}x/a.pdf"),
+            format!("staging/20261120T2105Z/{id}/{}", "a".repeat(KEY_BYTES_MAX)),
+        ] {
+            assert_eq!(notified_staging_key(&other), None, "{other}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_notified_key_is_known_encoded_or_not(filename in ".{0,200}", noise in ".{0,80}") {
+            let id = FileId(Uuid::from_u128(7));
+            let ours = staging_key(id, &filename, facts("").at);
+            for spelling in [ours.clone(), encode_form(&ours), encode_form(&ours).replace("%2f", "/")] {
+                prop_assert_eq!(notified_staging_key(&spelling), Some((id, ours.clone())), "{}", spelling);
+            }
+            // Encoded twice it is another key.
+            if encode_form(&ours) != ours {
+                prop_assert_eq!(notified_staging_key(&encode_form(&encode_form(&ours))), None);
+            }
+            let _ = notified_staging_key(&noise);
+            let _ = notified_staging_key(&format!("staging/{noise}"));
+        }
+
         #[test]
         fn names_stay_within_their_limits(filename in ".{0,400}", username in ".{0,200}") {
             let template = KeyTemplate::parse(DOCUMENTS).expect("a template");

@@ -6,9 +6,9 @@ use cloakroom_core::file::{File, FileState};
 use cloakroom_core::id::JobId;
 use cloakroom_core::job::{Job, JobKind, JobState};
 use cloakroom_core::key::{STAGING_PREFIX, staging_file_id};
-use cloakroom_core::ports::metadata::{MetadataError, Page};
-use cloakroom_core::ports::objects::{ListOptions, ObjectError, ObjectPath};
-use std::collections::BTreeSet;
+use cloakroom_core::ports::metadata::{FileQuery, MetadataError, Page};
+use cloakroom_core::ports::objects::{ListOptions, ObjectError, ObjectList, ObjectPath};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::app::App;
 use crate::error::Result;
@@ -66,6 +66,64 @@ impl App {
         }
     }
 
+    /// Uploads that arrived without anybody saying so: in collections with `auto_confirm` a complete staging object is
+    /// enough, so what the client never confirmed and no bucket event told of (design §3) is found here, by listing,
+    /// and confirmed. Nothing is listed while no such upload is open. Returns how many were confirmed.
+    pub async fn sweep_arrived_uploads(&self) -> Result<u32> {
+        let collections = self.collections.values().filter(|c| c.auto_confirm);
+        let mut names_by_bucket: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for collection in collections {
+            let names = names_by_bucket.entry(&collection.bucket).or_default();
+            names.push(collection.name.clone());
+        }
+        let mut confirmed = 0;
+        for (bucket, names) in names_by_bucket {
+            let open = FileQuery {
+                collections: Some(names),
+                states: vec![FileState::Pending, FileState::Uploading, FileState::Uploaded],
+                limit: 1,
+                ..FileQuery::default()
+            };
+            if self.metadata.files(&open).await?.items.is_empty() {
+                continue;
+            }
+            let mut options = staging_list();
+            while let Some(page) = self.list_staging(bucket, &options).await? {
+                for object in page.objects {
+                    if self.confirm_arrived(bucket, &object.key).await? {
+                        confirmed += 1;
+                    }
+                }
+                let Some(next) = page.next else { break };
+                options.after = Some(next);
+            }
+        }
+        Ok(confirmed)
+    }
+
+    async fn confirm_arrived(&self, bucket: &str, key: &str) -> Result<bool> {
+        let Some(id) = staging_file_id(key) else {
+            return Ok(false);
+        };
+        let Some(file) = self.metadata.file(id).await? else {
+            return Ok(false);
+        };
+        let auto_confirm = self.collection(&file.collection).is_ok_and(|c| c.auto_confirm);
+        if !auto_confirm || !file.state.is_open() || file.bucket != bucket {
+            return Ok(false);
+        }
+        self.confirm_unattended(&file, SWEEPER).await
+    }
+
+    /// A page of what is in staging; `None` when there is no such bucket (yet).
+    async fn list_staging(&self, bucket: &str, options: &ListOptions) -> Result<Option<ObjectList>> {
+        match self.objects.list(bucket, options).await {
+            Ok(page) => Ok(Some(page)),
+            Err(ObjectError::NoSuchBucket(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Files whose time in the trash is over are claimed for the purge. Returns how many.
     pub async fn sweep_trash(&self) -> Result<u32> {
         let mut swept = 0;
@@ -97,17 +155,8 @@ impl App {
         let buckets: BTreeSet<&str> = self.collections.values().map(|c| c.bucket.as_str()).collect();
         let mut swept = 0;
         for bucket in buckets {
-            let mut options = ListOptions {
-                prefix: STAGING_PREFIX.to_owned(),
-                limit: 1_000,
-                ..ListOptions::default()
-            };
-            loop {
-                let page = match self.objects.list(bucket, &options).await {
-                    Ok(page) => page,
-                    Err(ObjectError::NoSuchBucket(_)) => break,
-                    Err(error) => return Err(error.into()),
-                };
+            let mut options = staging_list();
+            while let Some(page) = self.list_staging(bucket, &options).await? {
                 for object in page.objects {
                     if self.staging_object_is_over(&object.key).await? {
                         self.objects.delete(&ObjectPath::new(bucket, object.key)).await?;
@@ -206,6 +255,15 @@ impl App {
                 _ => return Err(no_such_job(id).into()),
             }
         }
+    }
+}
+
+/// The first page of everything in staging.
+fn staging_list() -> ListOptions {
+    ListOptions {
+        prefix: STAGING_PREFIX.to_owned(),
+        limit: 1_000,
+        ..ListOptions::default()
     }
 }
 

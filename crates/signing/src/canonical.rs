@@ -36,6 +36,26 @@ pub(crate) fn push_path(out: &mut Vec<u8>, raw_path: &str) -> Result<(), Invalid
     Ok(())
 }
 
+/// Appends the canonical form of a raw request path for every service but S3 (SigV4, "Create a canonical request"): without
+/// empty and dot segments, and encoded once more as it stands.
+pub(crate) fn push_service_path(out: &mut Vec<u8>, raw_path: &str) {
+    let mut segments = Vec::new();
+    for segment in raw_path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            other => segments.push(other),
+        }
+    }
+    out.push(b'/');
+    push_encoded(out, segments.join("/").as_bytes(), &KEPT_IN_PATH);
+    if raw_path.ends_with('/') && !segments.is_empty() {
+        out.push(b'/');
+    }
+}
+
 /// Appends the canonical form of decoded query parameters: encoded, then sorted by name and value as encoded.
 pub(crate) fn push_query<'a>(
     out: &mut Vec<u8>,

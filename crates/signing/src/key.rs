@@ -1,4 +1,4 @@
-//! The derived signing key: four HMACs that turn a secret into a key good for one day, one region and S3 only.
+//! The derived signing key: four HMACs that turn a secret into a key good for one day, one region and one service.
 
 use std::fmt;
 
@@ -54,17 +54,22 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// Derives the key for the day of `date` (SigV4, "Calculate the signature", step 3).
+    /// Derives the key of S3 for the day of `date` (SigV4, "Calculate the signature", step 3).
     pub(crate) fn derive(secret: &Secret, date: [u8; 8], region: &Region) -> Self {
+        Self::derive_for(secret, date, region, SERVICE)
+    }
+
+    /// The same for another service than S3.
+    pub(crate) fn derive_for(secret: &Secret, date: [u8; 8], region: &Region, service: &str) -> Self {
         let mut first = Vec::with_capacity(4 + secret.expose().len());
         first.extend_from_slice(b"AWS4");
         first.extend_from_slice(secret.expose().as_bytes());
         let mut key = hmac_of(&new_hmac(&first), &[&date]);
-        for part in [region.as_str(), SERVICE, TERMINATOR] {
+        for part in [region.as_str(), service, TERMINATOR] {
             key = hmac_of(&new_hmac(&key), &[part.as_bytes()]);
         }
         let date = crate::encode::ascii_string(date.to_vec());
-        let scope = format!("{date}/{region}/{SERVICE}/{TERMINATOR}").into_boxed_str();
+        let scope = format!("{date}/{region}/{service}/{TERMINATOR}").into_boxed_str();
         Self {
             hmac: new_hmac(&key),
             scope,

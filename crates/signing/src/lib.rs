@@ -1,4 +1,4 @@
-//! AWS Signature Version 4 for S3, as pure computation.
+//! AWS Signature Version 4 for S3 (and, for requests that we send, other services), as pure computation.
 //!
 //! Cloakroom signs URLs that clients use against any S3, signs its own requests to a bucket, and verifies both on its
 //! embedded S3 endpoint. One implementation serves all three so that they cannot drift apart. Nothing here reads a clock,

@@ -41,8 +41,8 @@ pub struct OutgoingRequest<'a> {
 /// The headers that make a request a signed one.
 #[derive(Clone)]
 pub struct SignedHeaders {
-    /// `authorization`, `x-amz-content-sha256`, `x-amz-date` and, with temporary credentials, `x-amz-security-token`, to be
-    /// set on the request in place of any others of these names.
+    /// `authorization`, `x-amz-content-sha256` (S3 only), `x-amz-date` and, with temporary credentials,
+    /// `x-amz-security-token`, to be set on the request in place of any others of these names.
     pub headers: Vec<(&'static str, String)>,
     chain: ChunkChain,
 }
@@ -66,7 +66,8 @@ impl fmt::Debug for SignedHeaders {
 
 impl Signer {
     /// Signs a request (S3 API, "Authenticating Requests: Using the Authorization Header"), equal byte for byte to
-    /// botocore's `S3SigV4Auth`.
+    /// botocore's `S3SigV4Auth`; for [another service](Self::for_service) to its `SigV4Auth`, which sends no
+    /// `x-amz-content-sha256`.
     ///
     /// # Errors
     /// [`SigningError::InvalidUrl`] or [`SigningError::InvalidHeader`] for what cannot be sent, and
@@ -76,13 +77,14 @@ impl Signer {
         let url = UrlParts::split(request.url).ok_or(SigningError::InvalidUrl)?;
         let query = parse_query(url.query.unwrap_or("")).map_err(|_| SigningError::InvalidUrl)?;
 
-        let mut headers = vec![
-            (
+        let mut headers = Vec::with_capacity(4);
+        if self.is_for_s3() {
+            headers.push((
                 "x-amz-content-sha256",
                 request.payload.header_value().into_owned(),
-            ),
-            ("x-amz-date", time.to_text()),
-        ];
+            ));
+        }
+        headers.push(("x-amz-date", time.to_text()));
         if let Some(token) = self.session_token() {
             headers.push(("x-amz-security-token", token.to_owned()));
         }
@@ -97,7 +99,11 @@ impl Signer {
         let mut canonical = Vec::with_capacity(512);
         canonical.extend_from_slice(request.method.as_str().as_bytes());
         canonical.push(b'\n');
-        canonical::push_path(&mut canonical, url.path).map_err(|_| SigningError::InvalidUrl)?;
+        if self.is_for_s3() {
+            canonical::push_path(&mut canonical, url.path).map_err(|_| SigningError::InvalidUrl)?;
+        } else {
+            canonical::push_service_path(&mut canonical, url.path);
+        }
         canonical.push(b'\n');
         canonical::push_query(&mut canonical, query.iter().map(|(name, value)| (name, value)));
         canonical.push(b'\n');

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::credentials::{Credentials, Region, Secret};
 use crate::encode::encode_component;
 use crate::error::SigningError;
-use crate::key::SigningKey;
+use crate::key::{SERVICE, SigningKey};
 use crate::timestamp::{AmzTime, unix_day};
 
 /// Signs for one access key in one region.
@@ -19,6 +19,7 @@ use crate::timestamp::{AmzTime, unix_day};
 pub struct Signer {
     credentials: Credentials,
     region: Region,
+    service: &'static str,
     day: ArcSwapOption<DayKey>,
 }
 
@@ -35,11 +36,23 @@ pub(crate) struct DayKey {
 impl Signer {
     /// A signer for S3 in `region`.
     pub fn new(credentials: Credentials, region: Region) -> Self {
+        Self::for_service(credentials, region, SERVICE)
+    }
+
+    /// A signer for another service of AWS or one that speaks like it, by its name in the credential scope: `sqs`. It is
+    /// for [`sign_headers`](Self::sign_headers); URLs and forms are presigned for S3 only.
+    pub fn for_service(credentials: Credentials, region: Region, service: &'static str) -> Self {
         Self {
             credentials,
             region,
+            service,
             day: ArcSwapOption::empty(),
         }
+    }
+
+    /// S3 spells paths and announces bodies otherwise than all other services.
+    pub(crate) fn is_for_s3(&self) -> bool {
+        self.service == SERVICE
     }
 
     /// The public half of the key that signs.
@@ -63,7 +76,12 @@ impl Signer {
         if let Some(cached) = self.day.load().as_ref().filter(|cached| cached.day == day) {
             return Ok((time, Arc::clone(cached)));
         }
-        let key = SigningKey::derive(&self.credentials.secret_access_key, time.date(), &self.region);
+        let key = SigningKey::derive_for(
+            &self.credentials.secret_access_key,
+            time.date(),
+            &self.region,
+            self.service,
+        );
         let credential = format!("{}/{}", self.credentials.access_key_id, key.scope());
         let encoded_credential = encode_component(&credential);
         let derived = Arc::new(DayKey {

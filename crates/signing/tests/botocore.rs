@@ -245,6 +245,37 @@ fn header_signatures_are_equal_and_verify() {
 }
 
 #[test]
+fn signatures_for_other_services_are_equal() {
+    for case in cases("service_signed") {
+        let service = ["sqs", "sns", "sts"]
+            .into_iter()
+            .find(|service| *service == text(case, "service"))
+            .expect("a known service");
+        let signed = Signer::for_service(credentials(case), region(case), service)
+            .sign_headers(&OutgoingRequest {
+                method: &method(case),
+                url: text(case, "url"),
+                headers: &pairs(case, "headers"),
+                payload: PayloadHash::parse(text(case, "body_sha256").as_bytes()).expect("a digest"),
+                now: signed_at(case),
+            })
+            .expect("can be signed");
+        let sent = pairs(case, "sent_headers");
+        for (name, value) in &signed.headers {
+            let theirs = sent.iter().find(|(sent, _)| sent == name).map(|(_, value)| value);
+            assert_eq!(Some(value), theirs, "{name} of {case:#}");
+        }
+        let ours = |name: &str| signed.headers.iter().any(|(ours, _)| *ours == name);
+        for (name, _) in &sent {
+            assert!(
+                !name.starts_with("x-amz-") || name == "x-amz-target" || ours(name),
+                "{name} of {case:#}"
+            );
+        }
+    }
+}
+
+#[test]
 fn query_signatures_verify() {
     for case in cases("query_signed") {
         let verified = Received::new(case, pairs(case, "headers"))

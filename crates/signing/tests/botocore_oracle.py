@@ -283,6 +283,29 @@ def with_header_auth():
     }
 
 
+def with_service_auth():
+    """Requests to other services than S3: another canonical path, and no digest of the body in a header."""
+    case = {**pick(identities), "service": pick(["sqs", "sqs", "sns", "sts"]), "now": freeze()}
+    path = pick(["", "/", "/", "/123456789012/queue", "//a//b/", "/a/./b/../c", "/..", "/a%20b/%C3%A9~/", "/a/.."])
+    url = pick(["http://localhost:5566", "https://sqs.eu-west-1.amazonaws.com", "http://[::1]:9"]) + path + encoded_query()
+    body = pick(["{}", "", '{"QueueUrl":"x"}', "é" * 100])
+    headers = [["Content-Type", "application/x-amz-json-1.0"], ["X-Amz-Target", "AmazonSQS.ReceiveMessage"]]
+    headers = [header for header in headers if maybe(0.8)]
+    request = AWSRequest(method="POST", url=url, data=body.encode())
+    for name, value in [*headers, ["User-Agent", "oracle"]]:
+        request.headers[name] = value
+    credentials = Credentials(case["access_key_id"], case["secret"], case["token"])
+    botocore.auth.SigV4Auth(credentials, case["service"], case["region"]).add_auth(request)
+    return {
+        **case,
+        "method": "POST",
+        "url": url,
+        "headers": headers,
+        "body_sha256": hashlib.sha256(body.encode()).hexdigest(),
+        "sent_headers": [[name.lower(), value] for name, value in request.headers.items()],
+    }
+
+
 def with_query_auth():
     """The signer beneath `generate_presigned_url`, given requests that no client operation makes."""
     case = common()
@@ -322,6 +345,8 @@ def main():
         "posts": post,
         "header_signed": with_header_auth,
         "query_signed": with_query_auth,
+        # Last, so that the others stay the same cases under the same seed.
+        "service_signed": with_service_auth,
     }
     json.dump({name: [make() for _ in range(count)] for name, make in kinds.items()}, sys.stdout)
 

@@ -8,16 +8,23 @@
 //! cloakroom_testkit::metadata_store_suite!(fresh);
 //! ```
 //!
-//! Each case becomes one `#[tokio::test]`.
+//! The store is opened **with its outbox on** (the cases of [`outbox`] claim from it; no other case looks at it), on an
+//! empty database of its own: nothing else writes to it, and no other claimer runs. Times come from a
+//! [`MockClock`](crate::clock::MockClock) and are handed over with each call, so an adapter must not use the engine's
+//! clock. Cases call one store from many tasks; a pool of connections must let at least two work at once.
+//!
+//! Each case becomes one `#[tokio::test]`. What only one engine can do stays in its adapter's own tests: on
+//! PostgreSQL the transaction that is opened by hand, takes its number first and commits last.
 
 pub mod forgetting;
 pub mod intents;
 pub mod jobs;
 pub mod lists;
+pub mod outbox;
 pub mod records;
 pub mod search;
 pub mod signing;
-mod stage;
+pub(crate) mod stage;
 pub mod tokens;
 pub mod transitions;
 pub mod uploads;
@@ -96,6 +103,16 @@ macro_rules! metadata_store_suite {
             intents::an_undone_intent_cannot_be_completed,
             intents::an_intent_ends_once,
             intents::closed_intents_are_trimmed,
+            outbox::every_event_waits_exactly_once,
+            outbox::a_change_that_was_refused_leaves_no_event_waiting,
+            outbox::events_that_wait_longest_come_first,
+            outbox::event_claims_are_exclusive_and_fenced,
+            outbox::a_lapsed_claim_on_an_event_goes_to_another,
+            outbox::a_retried_event_waits_for_its_time,
+            outbox::delivered_and_given_up_events_stay_in_the_timeline,
+            outbox::concurrent_claimers_share_the_events,
+            outbox::an_event_that_commits_late_is_still_delivered,
+            outbox::concurrent_writers_and_claimers_lose_no_event,
             tokens::service_tokens_are_found_by_their_digest,
             tokens::a_service_token_is_revoked_once,
             tokens::settings_are_replaced,

@@ -63,7 +63,10 @@ fn random_text() -> String {
     uuid::Uuid::now_v7().simple().to_string()[16..].to_owned()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place where tests learn of their servers")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where tests learn of their servers"
+)]
 fn said(name: &str) -> String {
     let variable = format!("CLOAKROOM_TEST_{name}");
     std::env::var(&variable).unwrap_or_else(|_| {

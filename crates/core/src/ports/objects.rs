@@ -448,6 +448,18 @@ pub struct Capabilities {
     pub uneven_parts: bool,
     /// A copy is refused when a condition on its source does not hold.
     pub conditional_copy: bool,
+    /// A copy is refused when a condition on its target does not hold.
+    pub conditional_copy_target: bool,
+    /// The completion of a multipart upload is refused when its condition does not hold.
+    pub conditional_completion: bool,
+    /// An object's parts can be read by number.
+    pub part_reads: bool,
+    /// Parts that are not listed when a multipart upload is completed are left out; else the completion is refused.
+    pub unlisted_parts: bool,
+    /// A delete and a conditional write at the same time happen one after the other.
+    pub ordered_deletes: bool,
+    /// A multipart upload remembers how it was begun, and its completion even after the key was written again.
+    pub upload_memory: bool,
 }
 
 /// Whether calls to a store are let through (design §7).

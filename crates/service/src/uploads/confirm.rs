@@ -90,7 +90,11 @@ impl App {
             return Ok(false);
         };
         match self.metadata.apply(transition).await {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                metrics::counter!("cloakroom_uploads_confirmed_total", "collection" => collection.name.clone())
+                    .increment(1);
+                Ok(true)
+            }
             Err(MetadataError::Conflict) => Ok(false),
             Err(error) => Err(error.into()),
         }
@@ -207,7 +211,7 @@ fn incomplete(upload: &Upload) -> Refusal {
 }
 
 /// What the store shows, in the core's words.
-fn observed(info: &ObjectInfo) -> ObservedObject {
+pub(super) fn observed(info: &ObjectInfo) -> ObservedObject {
     let sha256 = info
         .checksums
         .0

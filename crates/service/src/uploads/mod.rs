@@ -1,6 +1,7 @@
 //! Bringing a file in: sign, upload, confirm.
 
 mod batch;
+mod bucket_events;
 mod confirm;
 mod multipart;
 mod observe;
@@ -9,6 +10,7 @@ mod sign;
 mod validate;
 
 pub use batch::BatchOutcome;
+pub use bucket_events::{BUCKET_EVENTS_BYTES_MAX, Received, RecordOutcome, measure_refused};
 pub use confirm::{ConfirmUpload, Confirmed};
 pub use multipart::{SignedPart, UploadedParts};
 pub use sign::{SignUpload, SignedUpload, Ticket};

@@ -25,28 +25,28 @@ use crate::random::SeededRandom;
 pub type Store = Arc<dyn MetadataStore>;
 
 /// How long a claim holds in the cases.
-pub(super) const LEASE: SignedDuration = SignedDuration::from_secs(30);
+pub(crate) const LEASE: SignedDuration = SignedDuration::from_secs(30);
 
 /// A store with a clock and randomness.
-pub(super) struct Stage {
-    pub(super) store: Store,
-    pub(super) clock: MockClock,
-    pub(super) random: SeededRandom,
+pub(crate) struct Stage {
+    pub(crate) store: Store,
+    pub(crate) clock: MockClock,
+    pub(crate) random: SeededRandom,
 }
 
 /// Everything that an operation on a file may leave behind.
 #[derive(Debug, PartialEq)]
-pub(super) struct Trace {
-    pub(super) file: Option<File>,
-    pub(super) upload: Option<Upload>,
-    pub(super) events: Vec<Event>,
-    pub(super) derivatives: Vec<Derivative>,
-    pub(super) jobs: Vec<Job>,
-    pub(super) usage: Usage,
+pub(crate) struct Trace {
+    pub(crate) file: Option<File>,
+    pub(crate) upload: Option<Upload>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) derivatives: Vec<Derivative>,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) usage: Usage,
 }
 
 impl Stage {
-    pub(super) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store) -> Self {
         Self {
             store,
             clock: MockClock::new(),
@@ -54,15 +54,15 @@ impl Stage {
         }
     }
 
-    pub(super) fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    pub(super) fn pass(&self, seconds: i64) -> Timestamp {
+    pub(crate) fn pass(&self, seconds: i64) -> Timestamp {
         self.clock.advance(SignedDuration::from_secs(seconds))
     }
 
-    pub(super) fn occasion(&self) -> Occasion<'_> {
+    pub(crate) fn occasion(&self) -> Occasion<'_> {
         Occasion {
             now: self.now(),
             actor: "tester",
@@ -70,35 +70,35 @@ impl Stage {
         }
     }
 
-    pub(super) fn new_file(&self) -> NewFile {
+    pub(crate) fn new_file(&self) -> NewFile {
         sample_new_file(&self.random, self.now())
     }
 
     /// A sample that differs in what `change` does.
-    pub(super) fn new_file_with(&self, change: impl FnOnce(&mut File)) -> NewFile {
+    pub(crate) fn new_file_with(&self, change: impl FnOnce(&mut File)) -> NewFile {
         let mut new = self.new_file();
         change(&mut new.file);
         new.event.state = new.file.state;
         new
     }
 
-    pub(super) async fn insert(&self, new: NewFile) -> (File, Upload) {
+    pub(crate) async fn insert(&self, new: NewFile) -> (File, Upload) {
         let (file, upload) = (new.file.clone(), new.upload.clone());
         assert_eq!(self.store.insert(new).await.expect("insert"), Inserted::New);
         (file, upload)
     }
 
-    pub(super) async fn sign(&self) -> (File, Upload) {
+    pub(crate) async fn sign(&self) -> (File, Upload) {
         self.insert(self.new_file()).await
     }
 
-    pub(super) async fn apply(&self, transition: Transition) -> File {
+    pub(crate) async fn apply(&self, transition: Transition) -> File {
         let file = transition.file.clone();
         self.store.apply(transition).await.expect("apply");
         file
     }
 
-    pub(super) fn confirmation(&self, file: &File, upload: &Upload) -> Transition {
+    pub(crate) fn confirmation(&self, file: &File, upload: &Upload) -> Transition {
         file.confirm(
             upload,
             &sample_observed(file),
@@ -108,11 +108,11 @@ impl Stage {
         .expect("a sample may be confirmed")
     }
 
-    pub(super) async fn confirm(&self, file: &File, upload: &Upload) -> File {
+    pub(crate) async fn confirm(&self, file: &File, upload: &Upload) -> File {
         self.apply(self.confirmation(file, upload)).await
     }
 
-    pub(super) async fn process(&self, file: &File) -> File {
+    pub(crate) async fn process(&self, file: &File) -> File {
         self.apply(
             file.process(&self.occasion())
                 .expect("a confirmed file may be processed"),
@@ -120,7 +120,7 @@ impl Stage {
         .await
     }
 
-    pub(super) fn readiness(&self, file: &File) -> Transition {
+    pub(crate) fn readiness(&self, file: &File) -> Transition {
         file.ready(
             sample_verified(file),
             JsonObject::new(),
@@ -131,7 +131,7 @@ impl Stage {
     }
 
     /// From nothing to `ready`.
-    pub(super) async fn ready(&self, new: NewFile) -> File {
+    pub(crate) async fn ready(&self, new: NewFile) -> File {
         let (file, upload) = self.insert(new).await;
         let file = self.confirm(&file, &upload).await;
         let file = self.process(&file).await;
@@ -139,7 +139,7 @@ impl Stage {
     }
 
     /// A file whose processing somebody has claimed.
-    pub(super) async fn claimed(&self) -> (File, Job) {
+    pub(crate) async fn claimed(&self) -> (File, Job) {
         let (file, upload) = self.sign().await;
         let file = self.confirm(&file, &upload).await;
         let mut jobs = self.claim("worker-1", 10).await;
@@ -147,7 +147,7 @@ impl Stage {
         (file, jobs.remove(0))
     }
 
-    pub(super) async fn claim(&self, worker: &str, limit: u32) -> Vec<Job> {
+    pub(crate) async fn claim(&self, worker: &str, limit: u32) -> Vec<Job> {
         let worker = WorkerId(worker.to_owned());
         let claim = Claim {
             worker: &worker,
@@ -158,7 +158,7 @@ impl Stage {
         self.store.claim(&claim).await.expect("claim")
     }
 
-    pub(super) fn new_job(&self, kind: JobKind, file_id: FileId) -> NewJob {
+    pub(crate) fn new_job(&self, kind: JobKind, file_id: FileId) -> NewJob {
         let now = self.now();
         NewJob {
             id: JobId(self.random.uuid_v7(now)),
@@ -169,7 +169,7 @@ impl Stage {
     }
 
     /// A job about a file of its own.
-    pub(super) async fn enqueue(&self, kind: JobKind) -> NewJob {
+    pub(crate) async fn enqueue(&self, kind: JobKind) -> NewJob {
         let job = self.new_job(kind, FileId(self.random.uuid_v7(self.now())));
         assert!(
             self.store.enqueue(&job).await.expect("enqueue"),
@@ -178,12 +178,12 @@ impl Stage {
         job
     }
 
-    pub(super) async fn job(&self, id: JobId) -> Option<Job> {
+    pub(crate) async fn job(&self, id: JobId) -> Option<Job> {
         let jobs = self.store.jobs(None, None, 1000).await.expect("jobs");
         jobs.items.into_iter().find(|job| job.id == id)
     }
 
-    pub(super) async fn file(&self, id: FileId) -> File {
+    pub(crate) async fn file(&self, id: FileId) -> File {
         self.store
             .file(id)
             .await
@@ -191,11 +191,11 @@ impl Stage {
             .expect("the file is there")
     }
 
-    pub(super) async fn events(&self, id: FileId) -> Vec<Event> {
+    pub(crate) async fn events(&self, id: FileId) -> Vec<Event> {
         self.store.timeline(id, None, 1000).await.expect("timeline").items
     }
 
-    pub(super) async fn trace(&self, id: FileId, owner: &str) -> Trace {
+    pub(crate) async fn trace(&self, id: FileId, owner: &str) -> Trace {
         let jobs = self.store.jobs(None, None, 1000).await.expect("jobs").items;
         Trace {
             file: self.store.file(id).await.expect("file"),
@@ -207,12 +207,12 @@ impl Stage {
         }
     }
 
-    pub(super) async fn page(&self, query: &FileQuery) -> Page<File> {
+    pub(crate) async fn page(&self, query: &FileQuery) -> Page<File> {
         self.store.files(query).await.expect("files")
     }
 
     /// Ids of every file that a query finds, in order.
-    pub(super) async fn find(&self, query: FileQuery) -> Vec<FileId> {
+    pub(crate) async fn find(&self, query: FileQuery) -> Vec<FileId> {
         let page = self.page(&FileQuery { limit: 1000, ..query }).await;
         assert!(!page.more, "a case stays within a page");
         page.items.into_iter().map(|file| file.id).collect()
@@ -220,7 +220,7 @@ impl Stage {
 }
 
 /// Walks a query page by page, with something to do between pages.
-pub(super) async fn walk(stage: &Stage, query: &FileQuery, between: impl AsyncFn()) -> Vec<File> {
+pub(crate) async fn walk(stage: &Stage, query: &FileQuery, between: impl AsyncFn()) -> Vec<File> {
     let mut query = query.clone();
     let mut found = Vec::new();
     loop {
@@ -242,16 +242,16 @@ pub(super) async fn walk(stage: &Stage, query: &FileQuery, between: impl AsyncFn
     }
 }
 
-pub(super) fn ids(files: &[File]) -> Vec<FileId> {
+pub(crate) fn ids(files: &[File]) -> Vec<FileId> {
     files.iter().map(|file| file.id).collect()
 }
 
 /// Newest first: the order of every list.
-pub(super) fn newest_first(mut files: Vec<File>) -> Vec<FileId> {
+pub(crate) fn newest_first(mut files: Vec<File>) -> Vec<FileId> {
     files.sort_by_key(|file| std::cmp::Reverse((file.created_at, file.id)));
     ids(&files)
 }
 
-pub(super) async fn ready_with(stage: &Stage, change: impl FnOnce(&mut File)) -> File {
+pub(crate) async fn ready_with(stage: &Stage, change: impl FnOnce(&mut File)) -> File {
     stage.ready(stage.new_file_with(change)).await
 }

@@ -17,7 +17,7 @@ use crate::fixtures::{
 };
 
 /// Seven days, as in the trash.
-pub(super) const TRASH: SignedDuration = SignedDuration::from_hours(7 * 24);
+pub(crate) const TRASH: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// The row is as the transition says, in every state of a life.
 pub async fn apply_keeps_every_field(store: Store) {

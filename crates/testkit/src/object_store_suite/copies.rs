@@ -136,7 +136,7 @@ pub async fn conditions_on_the_source_of_a_copy(subject: &Subject) {
 
 /// Those of the target are those of a write.
 pub async fn conditions_on_the_target_of_a_copy(subject: &Subject) {
-    if !subject.store.capabilities().conditional_put {
+    if !subject.store.capabilities().conditional_copy_target {
         return;
     }
     subject.put("from", "new").await;

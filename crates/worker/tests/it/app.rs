@@ -10,6 +10,7 @@ use cloakroom_core::collection::Collection;
 use cloakroom_core::file::{File, FileState};
 use cloakroom_core::id::{FileId, WorkerId};
 use cloakroom_core::job::JobState;
+use cloakroom_core::ports::leases::Leases;
 use cloakroom_core::ports::metadata::MetadataStore;
 use cloakroom_core::ports::objects::{
     GetOptions, ListOptions, ObjectAttributes, ObjectPath, ObjectStore, PutBody, PutOptions,
@@ -37,6 +38,7 @@ use tempfile::TempDir;
 pub struct Stores {
     _directory: TempDir,
     pub metadata: Arc<dyn MetadataStore>,
+    pub leases: Arc<dyn Leases>,
     pub objects: Arc<dyn ObjectStore>,
     pub clock: Arc<MockClock>,
     random: Arc<SeededRandom>,
@@ -54,14 +56,17 @@ impl Stores {
             readers: 1,
             path: directory.path().join("test.db"),
             table_prefix: TablePrefix::default(),
+            outbox: false,
         })
         .expect("a database");
         let objects =
             LocalStore::open(&LocalOptions::new(directory.path().join("objects"))).expect("a store");
         objects.create_bucket("bucket").await.expect("a bucket");
+        let metadata = Arc::new(metadata);
         Self {
             _directory: directory,
-            metadata: Arc::new(metadata),
+            leases: Arc::clone(&metadata) as _,
+            metadata,
             objects: Arc::new(objects),
             clock: Arc::new(MockClock::new()),
             random: Arc::new(SeededRandom::new(11)),
