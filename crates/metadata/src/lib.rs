@@ -1,9 +1,10 @@
 //! Adapters of the metadata port ([`cloakroom_core::ports::metadata::MetadataStore`]): the only crate that speaks SQL.
 //!
-//! [`sqlite`] is the embedded database. What every adapter promises is said once, in the testkit's
+//! [`sqlite`] is the embedded database, [`postgres`] the one that several nodes share. What every adapter promises is said once, in the testkit's
 //! `metadata_store_suite`; how the schema may change is said in `migrations/README.md`.
 
 mod migration;
+pub mod postgres;
 mod prefix;
 mod scalar;
 pub mod sqlite;

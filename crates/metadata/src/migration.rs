@@ -16,6 +16,11 @@ pub(crate) struct Migration {
 }
 
 impl Migration {
+    /// Number and name, as its file is called.
+    pub(crate) fn label(&self) -> String {
+        format!("{:04}_{}", self.version, self.name)
+    }
+
     /// SHA-256 of the text, hexadecimal; an applied step must keep it.
     pub(crate) fn checksum(&self) -> String {
         Sha256::digest(self.sql.as_bytes())

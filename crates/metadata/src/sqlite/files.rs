@@ -17,7 +17,7 @@ use rusqlite::{Row, params};
 use super::failure::{Failure, Outcome};
 use super::row::{self, Columns, integer, json_text, micros};
 use super::session::Session;
-use super::{jobs, records, search};
+use super::{jobs, outbox, records, search};
 
 /// Inserts a signed upload. Looks first and writes then, so a refusal leaves nothing behind.
 pub(super) fn insert(session: &Session, new: &NewFile) -> Outcome<Inserted> {
@@ -308,7 +308,7 @@ pub(super) fn derivatives(session: &Session, id: FileId) -> Outcome<Vec<Derivati
     session.all(&session.sql.derivatives, [id.0.as_bytes()], row::derivative)
 }
 
-fn put_derivative(session: &Session, derivative: &Derivative) -> Outcome<()> {
+pub(super) fn put_derivative(session: &Session, derivative: &Derivative) -> Outcome<()> {
     let (made, failed) = match &derivative.outcome {
         DerivativeOutcome::Made {
             key,
@@ -353,7 +353,7 @@ fn insert_event(session: &Session, event: &Event) -> Outcome<()> {
             micros(event.at),
         ],
     )?;
-    Ok(())
+    outbox::enter(session, event)
 }
 
 pub(super) fn usage(session: &Session, owner: &str) -> Outcome<Usage> {

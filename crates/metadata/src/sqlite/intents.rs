@@ -1,18 +1,23 @@
 //! Intents: the write-ahead log.
 
-use cloakroom_core::id::{FileId, IntentId};
-use cloakroom_core::intent::{Intent, IntentKind, IntentStatus};
+use cloakroom_core::id::IntentId;
+use cloakroom_core::intent::{Intent, IntentStatus};
 use cloakroom_core::ports::metadata::MetadataError;
 use jiff::Timestamp;
 use rusqlite::params;
 
 use super::failure::Outcome;
-use super::row::{Columns, json_text, micros};
+use super::row::{self, json_text, micros};
 use super::session::Session;
 
 pub(super) fn begin(session: &Session, intent: &Intent) -> Outcome<()> {
+    insert(session, &session.sql.insert_intent, intent).map(|_| ())
+}
+
+/// Inserts an intent by one of the two statements for that; returns how many rows were written.
+pub(super) fn insert(session: &Session, sql: &str, intent: &Intent) -> Outcome<usize> {
     session.execute(
-        &session.sql.insert_intent,
+        sql,
         params![
             intent.id.0.as_bytes(),
             intent.kind.as_str(),
@@ -26,8 +31,7 @@ pub(super) fn begin(session: &Session, intent: &Intent) -> Outcome<()> {
             intent.completed_at.map(micros),
             intent.error,
         ],
-    )?;
-    Ok(())
+    )
 }
 
 pub(super) fn end(
@@ -52,22 +56,7 @@ pub(super) fn stale(session: &Session, before: Timestamp, limit: u32) -> Outcome
     session.all(
         &session.sql.stale_intents,
         params![micros(before), limit],
-        |row| {
-            let c = Columns(row);
-            Ok(Intent {
-                id: IntentId(c.id(0)?),
-                kind: c.named(1, IntentKind::parse)?,
-                status: c.named(2, IntentStatus::parse)?,
-                file_id: FileId(c.id(3)?),
-                epoch: c.get(4)?,
-                data: c.object(5)?,
-                actor: c.text(6)?,
-                started_at: c.time(7)?,
-                lease_until: c.time(8)?,
-                completed_at: c.optional_time(9)?,
-                error: c.get(10)?,
-            })
-        },
+        row::intent,
     )
 }
 

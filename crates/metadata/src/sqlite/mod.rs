@@ -2,12 +2,15 @@
 //!
 //! Every method of the port is one operation on one of these threads: a plain function over a session.
 
+mod archive;
 mod failure;
 mod files;
 mod intents;
 mod jobs;
+mod leases;
 mod list;
 mod open;
+mod outbox;
 #[cfg(test)]
 mod plan;
 mod readers;
@@ -32,8 +35,8 @@ use cloakroom_core::id::{FileId, IntentId, JobId, ServiceTokenId};
 use cloakroom_core::intent::{Intent, IntentStatus};
 use cloakroom_core::job::{Job, JobLease, JobOutcome, JobState, NewJob};
 use cloakroom_core::ports::metadata::{
-    Claim, ClaimedEvent, Delivery, EventLease, FileQuery, Inserted, MetadataError, MetadataStore, NewFile,
-    Page, Result, ServiceToken, Statistics, Usage,
+    Claim, ClaimedEvent, Delivery, EventLease, FileQuery, Inserted, MetadataStore, NewFile, Page, Result,
+    ServiceToken, Statistics, Usage,
 };
 use cloakroom_core::ports::signals::Signals;
 use cloakroom_core::record::{Record, RecordKey};
@@ -64,18 +67,21 @@ pub struct SqliteOptions {
     /// Whether a commit waits for the disk. Without it a power failure (not a crash of the process) may take the
     /// last commits along.
     pub synchronous_full: bool,
+    /// Whether events wait in the outbox for their delivery. Without a consumer they would wait for ever.
+    pub outbox: bool,
     /// Whom to tell what changed, after the commit.
     pub signals: Option<Arc<dyn Signals>>,
 }
 
 impl SqliteOptions {
-    /// Durable commits, four readers, the default prefix, no signals.
+    /// Durable commits, four readers, the default prefix, no outbox, no signals.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
             table_prefix: TablePrefix::default(),
             readers: 4,
             synchronous_full: true,
+            outbox: false,
             signals: None,
         }
     }
@@ -108,6 +114,14 @@ impl SqliteStore {
             readers,
             _lock: opened.lock,
         })
+    }
+
+    /// The migrations that a database lacks, as `0001_initial`; all of them where there is no file. Changes nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`] as for [`Self::open`].
+    pub fn pending_migrations(options: &SqliteOptions) -> std::result::Result<Vec<String>, OpenError> {
+        open::pending(options)
     }
 
     /// Ends the threads after everything that waits and copies the log into the database, so that one file is
@@ -360,12 +374,25 @@ impl MetadataStore for SqliteStore {
             .await
     }
 
-    async fn claim_events(&self, _claim: &Claim<'_>) -> Result<Vec<ClaimedEvent>> {
-        Ok(Vec::new())
+    async fn claim_events(&self, claim: &Claim<'_>) -> Result<Vec<ClaimedEvent>> {
+        let (worker, now, until, limit) = (
+            claim.worker.0.clone(),
+            claim.now,
+            jobs::lease_end(claim),
+            claim.limit,
+        );
+        self.write("claim_events", move |session| {
+            outbox::claim(session, &worker, now, until, limit)
+        })
+        .await
     }
 
-    async fn settle_event(&self, _lease: EventLease, _delivery: &Delivery) -> Result<()> {
-        Err(MetadataError::Fenced)
+    async fn settle_event(&self, lease: EventLease, delivery: &Delivery) -> Result<()> {
+        let delivery = delivery.clone();
+        self.write("settle_event", move |session| {
+            outbox::settle(session, lease, &delivery)
+        })
+        .await
     }
 
     async fn put_service_token(&self, token: &ServiceToken) -> Result<()> {

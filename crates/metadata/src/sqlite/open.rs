@@ -14,11 +14,18 @@ use crate::migration::{Applied, Migration, MigrationMismatch, outstanding};
 use crate::prefix::TablePrefix;
 
 /// The schema, step by step.
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "initial",
-    sql: include_str!("../../migrations/sqlite/0001_initial.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "initial",
+        sql: include_str!("../../migrations/sqlite/0001_initial.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "outbox_and_leases",
+        sql: include_str!("../../migrations/sqlite/0002_outbox_and_leases.sql"),
+    },
+];
 
 /// How long to wait for somebody who holds the database with a tool.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -111,10 +118,10 @@ pub(super) fn open(options: &SqliteOptions) -> Result<Opened, OpenError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let reader = Connection::open_with_flags(&path, flags).map_err(engine)?;
         configure_reader(&reader).map_err(engine)?;
-        readers.push(Session::new(reader, Arc::clone(&statements)));
+        readers.push(Session::new(reader, Arc::clone(&statements), options.outbox));
     }
     Ok(Opened {
-        writer: Session::new(connection, statements),
+        writer: Session::new(connection, statements, options.outbox),
         readers,
         lock,
     })
@@ -215,6 +222,27 @@ fn migrate(
     Ok(())
 }
 
+/// The steps that a database lacks; all of them where there is no file. Nothing is changed.
+pub(super) fn pending(options: &SqliteOptions) -> Result<Vec<String>, OpenError> {
+    let path = &options.path;
+    let engine = |source: rusqlite::Error| sort(path, source);
+    let mut done = Vec::new();
+    if path.exists() {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(engine)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(engine)?;
+        let table = format!("{}_migrations", options.table_prefix);
+        if connection.table_exists(None, table.as_str()).map_err(engine)? {
+            done = read_applied(&connection, &options.table_prefix).map_err(engine)?;
+        }
+    }
+    let outstanding = outstanding(MIGRATIONS, &done).map_err(|source| OpenError::Schema {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(outstanding.iter().map(Migration::label).collect())
+}
+
 /// The applied steps, in order. The first statement to touch the file: here a file that is none shows itself.
 fn applied(connection: &Connection, prefix: &TablePrefix) -> rusqlite::Result<Vec<Applied>> {
     connection.execute_batch(&prefix.render(
@@ -225,6 +253,10 @@ fn applied(connection: &Connection, prefix: &TablePrefix) -> rusqlite::Result<Ve
             applied_at INTEGER NOT NULL
         ) STRICT",
     ))?;
+    read_applied(connection, prefix)
+}
+
+fn read_applied(connection: &Connection, prefix: &TablePrefix) -> rusqlite::Result<Vec<Applied>> {
     let mut statement = connection
         .prepare(&prefix.render("SELECT version, checksum FROM {p}_migrations ORDER BY version"))?;
     statement

@@ -5,7 +5,8 @@ use cloakroom_core::checksum::Sha256Digest;
 use cloakroom_core::derivative::{Derivative, DerivativeOutcome};
 use cloakroom_core::event::{Event, EventKind};
 use cloakroom_core::file::{Declared, File, FileError, FileState, Staged, Trash, Verified};
-use cloakroom_core::id::{EventId, FileId, JobId, WorkerId};
+use cloakroom_core::id::{EventId, FileId, IntentId, JobId, WorkerId};
+use cloakroom_core::intent::{Intent, IntentKind, IntentStatus};
 use cloakroom_core::job::{Job, JobKind, JobState};
 use cloakroom_core::media::MediaType;
 use cloakroom_core::ports::metadata::MetadataError;
@@ -343,6 +344,24 @@ pub(super) fn job(row: &Row<'_>) -> Outcome<Job> {
         lease_until: c.optional_time(8)?,
         last_error: c.get(9)?,
         created_at: c.time(10)?,
+    })
+}
+
+/// Reads the columns of `intent_columns!`.
+pub(super) fn intent(row: &Row<'_>) -> Outcome<Intent> {
+    let c = Columns(row);
+    Ok(Intent {
+        id: IntentId(c.id(0)?),
+        kind: c.named(1, IntentKind::parse)?,
+        status: c.named(2, IntentStatus::parse)?,
+        file_id: FileId(c.id(3)?),
+        epoch: c.get(4)?,
+        data: c.object(5)?,
+        actor: c.text(6)?,
+        started_at: c.time(7)?,
+        lease_until: c.time(8)?,
+        completed_at: c.optional_time(9)?,
+        error: c.get(10)?,
     })
 }
 

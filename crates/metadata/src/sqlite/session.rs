@@ -13,14 +13,17 @@ use super::statements::Statements;
 pub(super) struct Session {
     pub(super) connection: Connection,
     pub(super) sql: Arc<Statements>,
+    /// Whether events are to wait for their delivery.
+    pub(super) outbox: bool,
     hints: RefCell<Vec<Topic>>,
 }
 
 impl Session {
-    pub(super) fn new(connection: Connection, sql: Arc<Statements>) -> Self {
+    pub(super) fn new(connection: Connection, sql: Arc<Statements>, outbox: bool) -> Self {
         Self {
             connection,
             sql,
+            outbox,
             hints: RefCell::new(Vec::new()),
         }
     }

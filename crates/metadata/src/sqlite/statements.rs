@@ -27,12 +27,21 @@ macro_rules! record_columns {
         "kind, id, owner, parent_kind, parent_id, payload, meta, version, created_at, updated_at"
     };
 }
+pub(super) use record_columns;
+
+macro_rules! intent_columns {
+    () => {
+        "id, kind, status, file_id, epoch, data, actor, started_at, lease_until, completed_at, error"
+    };
+}
+pub(super) use intent_columns;
 
 macro_rules! token_columns {
     () => {
         "id, name, role, collections, secret_sha256, created_at, expires_at, revoked_at"
     };
 }
+pub(super) use token_columns;
 
 /// The columns that a change of state writes. Neither is in a large index but `state`, so this update is cheap.
 macro_rules! changing_columns {
@@ -116,6 +125,25 @@ statements! {
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     timeline: "SELECT file_id, version, id, kind, state, actor, data, at FROM {p}_events
         WHERE file_id = ?1 AND version > ?2 ORDER BY version LIMIT ?3",
+    event: "SELECT file_id, version, id, kind, state, actor, data, at FROM {p}_events
+        WHERE file_id = ?1 AND version = ?2",
+    restore_event: "INSERT INTO {p}_events (file_id, version, id, kind, state, actor, data, at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+
+    // Outbox: claimed like jobs, without priorities.
+    insert_outbox: "INSERT INTO {p}_outbox (event_id, file_id, version, run_at, attempt, lease_epoch)
+        VALUES (?1, ?2, ?3, ?4, 0, 0)",
+    claim_outbox: "UPDATE {p}_outbox SET attempt = attempt + 1, lease_epoch = lease_epoch + 1, lease_owner = ?2,
+        lease_until = ?3 WHERE event_id IN (SELECT event_id FROM (
+            SELECT event_id, run_at FROM (SELECT event_id, run_at FROM {p}_outbox
+                WHERE lease_until IS NULL AND run_at <= ?1 ORDER BY run_at, event_id LIMIT ?4)
+            UNION ALL
+            SELECT event_id, run_at FROM {p}_outbox WHERE lease_until < ?1)
+            ORDER BY run_at, event_id LIMIT ?4)
+        RETURNING event_id, file_id, version, run_at, attempt, lease_epoch",
+    delete_outbox: "DELETE FROM {p}_outbox WHERE event_id = ?1 AND lease_epoch = ?2 AND lease_until IS NOT NULL",
+    release_outbox: "UPDATE {p}_outbox SET run_at = ?3, last_error = ?4, lease_owner = NULL, lease_until = NULL
+        WHERE event_id = ?1 AND lease_epoch = ?2 AND lease_until IS NOT NULL",
 
     // Usage
     usage: "SELECT reserved_bytes, stored_bytes, files FROM {p}_usage WHERE owner = ?1",
@@ -123,6 +151,8 @@ statements! {
         VALUES (?1, max(0, ?2), max(0, ?3), max(0, ?4))
         ON CONFLICT (owner) DO UPDATE SET reserved_bytes = max(0, reserved_bytes + ?2),
         stored_bytes = max(0, stored_bytes + ?3), files = max(0, files + ?4)",
+    restore_usage: "INSERT INTO {p}_usage (owner, reserved_bytes, stored_bytes, files)
+        VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
     stored_bytes: "SELECT coalesce(sum(stored_bytes), 0) FROM {p}_usage",
 
     // Records
@@ -137,13 +167,15 @@ statements! {
     delete_record: "DELETE FROM {p}_records WHERE kind = ?1 AND id = ?2 AND version = ?3",
 
     // Intents
-    insert_intent: "INSERT INTO {p}_wal (id, kind, status, file_id, epoch, data, actor, started_at, lease_until,
-        completed_at, error) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    insert_intent: concat!("INSERT INTO {p}_wal (", intent_columns!(), ")
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"),
+    restore_intent: concat!("INSERT INTO {p}_wal (", intent_columns!(), ")
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING"),
     intent_is_open: "SELECT 1 FROM {p}_wal WHERE id = ?1 AND status IN ('PENDING', 'FAILED')",
     end_intent: "UPDATE {p}_wal SET status = ?2, error = ?3, completed_at = ?4
         WHERE id = ?1 AND status IN ('PENDING', 'FAILED')",
-    stale_intents: "SELECT id, kind, status, file_id, epoch, data, actor, started_at, lease_until, completed_at, error
-        FROM {p}_wal WHERE status = 'PENDING' AND lease_until <= ?1 ORDER BY started_at, id LIMIT ?2",
+    stale_intents: concat!("SELECT ", intent_columns!(), " FROM {p}_wal
+        WHERE status = 'PENDING' AND lease_until <= ?1 ORDER BY started_at, id LIMIT ?2"),
     trim_intents: "DELETE FROM {p}_wal WHERE id IN (SELECT id FROM {p}_wal
         WHERE completed_at IS NOT NULL AND completed_at < ?1 ORDER BY completed_at LIMIT ?2)",
 
@@ -151,6 +183,8 @@ statements! {
     insert_job: "INSERT INTO {p}_jobs (id, kind, file_id, state, priority, run_at, attempt, lease_epoch, created_at)
         VALUES (?1, ?2, ?3, 'ready', ?4, ?5, 0, 0, ?6)
         ON CONFLICT (file_id, kind) WHERE state IN ('ready', 'running') DO NOTHING",
+    restore_job: "INSERT INTO {p}_jobs (id, kind, file_id, state, priority, run_at, attempt, lease_epoch, last_error,
+        created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
     lease_holds: "SELECT 1 FROM {p}_jobs WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running'",
     complete_job: "DELETE FROM {p}_jobs WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running'",
     // Both halves walk an index; a running job whose lease ended competes with the waiting ones.
@@ -183,7 +217,16 @@ statements! {
     revoke_token: "UPDATE {p}_service_tokens SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL",
     put_setting: "INSERT INTO {p}_settings (name, value) VALUES (?1, ?2)
         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    restore_setting: "INSERT INTO {p}_settings (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
     setting: "SELECT value FROM {p}_settings WHERE name = ?1",
+
+    // Leases
+    acquire_lease: "INSERT INTO {p}_leases (name, holder, epoch, ends_at) VALUES (?1, ?2, 1, ?4)
+        ON CONFLICT (name) DO UPDATE SET holder = ?2, epoch = epoch + 1, ends_at = ?4
+        WHERE holder IS NULL OR holder = ?2 OR ends_at < ?3 RETURNING epoch",
+    renew_lease: "UPDATE {p}_leases SET ends_at = ?5
+        WHERE name = ?1 AND holder = ?2 AND epoch = ?3 AND ends_at >= ?4",
+    release_lease: "UPDATE {p}_leases SET holder = NULL WHERE name = ?1 AND holder = ?2 AND epoch = ?3",
 
     // A write that changes nothing and is yet a write.
     touch: "UPDATE {p}_migrations SET applied_at = applied_at WHERE version = 1",

@@ -11,7 +11,8 @@ use super::failure::Outcome;
 use super::row::{Columns, inconsistent, json_text, micros};
 use super::session::Session;
 
-fn read_token(row: &Row<'_>) -> Outcome<ServiceToken> {
+/// Reads the columns of `token_columns!`.
+pub(super) fn read_token(row: &Row<'_>) -> Outcome<ServiceToken> {
     let c = Columns(row);
     let collections = match c.get::<Option<String>>(3)? {
         None => None,
@@ -32,11 +33,19 @@ fn read_token(row: &Row<'_>) -> Outcome<ServiceToken> {
 }
 
 pub(super) fn put_token(session: &Session, token: &ServiceToken) -> Outcome<()> {
+    match insert_token(session, token)? {
+        0 => Err(MetadataError::Conflict.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Inserts a token; returns how many rows were written.
+pub(super) fn insert_token(session: &Session, token: &ServiceToken) -> Outcome<usize> {
     let collections = token
         .collections
         .as_ref()
         .map(|names| serde_json::Value::from(names.clone()).to_string());
-    let inserted = session.execute(
+    session.execute(
         &session.sql.insert_token,
         params![
             token.id.0.as_bytes(),
@@ -48,12 +57,7 @@ pub(super) fn put_token(session: &Session, token: &ServiceToken) -> Outcome<()> 
             token.expires_at.map(micros),
             token.revoked_at.map(micros),
         ],
-    )?;
-    if inserted == 0 {
-        Err(MetadataError::Conflict.into())
-    } else {
-        Ok(())
-    }
+    )
 }
 
 pub(super) fn token(session: &Session, secret_sha256: &[u8; 32]) -> Outcome<Option<ServiceToken>> {

@@ -1,16 +1,40 @@
-//! Every case of the metadata store suite on SQLite.
+//! Every case of the metadata store, leases and archive suites on SQLite.
 
 use std::sync::Arc;
 
+use cloakroom_core::ports::leases::Leases;
 use cloakroom_core::ports::metadata::MetadataStore;
 use cloakroom_metadata::sqlite::{SqliteOptions, SqliteStore};
+use cloakroom_testkit::archive_suite::ArchivedStore;
 use tempfile::TempDir;
 
-#[expect(clippy::unused_async, reason = "other adapters have to wait for theirs")]
-async fn fresh() -> (Arc<dyn MetadataStore>, TempDir) {
+fn open() -> (Arc<SqliteStore>, TempDir) {
     let directory = TempDir::new().unwrap();
-    let store = SqliteStore::open(SqliteOptions::new(directory.path().join("metadata.db"))).unwrap();
-    (Arc::new(store), directory)
+    let store = SqliteStore::open(SqliteOptions {
+        outbox: true,
+        ..SqliteOptions::new(directory.path().join("metadata.db"))
+    });
+    (Arc::new(store.unwrap()), directory)
 }
 
-cloakroom_testkit::metadata_store_suite!(fresh);
+#[expect(clippy::unused_async, reason = "other adapters have to wait for theirs")]
+async fn store() -> (Arc<dyn MetadataStore>, TempDir) {
+    let (store, directory) = open();
+    (store, directory)
+}
+
+#[expect(clippy::unused_async, reason = "other adapters have to wait for theirs")]
+async fn leases() -> (Arc<dyn Leases>, TempDir) {
+    let (store, directory) = open();
+    (store, directory)
+}
+
+#[expect(clippy::unused_async, reason = "other adapters have to wait for theirs")]
+async fn archived_store() -> (Arc<dyn ArchivedStore>, TempDir) {
+    let (store, directory) = open();
+    (store, directory)
+}
+
+cloakroom_testkit::metadata_store_suite!(store);
+cloakroom_testkit::leases_suite!(leases);
+cloakroom_testkit::archive_suite!(archived_store);

@@ -13,6 +13,7 @@ use cloakroom_testkit::clock::MockClock;
 use cloakroom_testkit::fixtures::{object, sample_collection, sample_new_file, sample_observed};
 use cloakroom_testkit::random::SeededRandom;
 use rusqlite::Connection;
+use sha2::Digest as _;
 use tempfile::TempDir;
 
 fn options(path: &Path) -> SqliteOptions {
@@ -129,17 +130,64 @@ fn a_newer_database_is_refused_and_left_alone() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("metadata.db");
     drop(SqliteStore::open(options(&path)).unwrap());
-    let sql = "INSERT INTO cloakroom_migrations VALUES (2, 'of_the_future', 'x', 0)";
+    let sql = "INSERT INTO cloakroom_migrations VALUES (3, 'of_the_future', 'x', 0)";
     Connection::open(&path).unwrap().execute(sql, []).unwrap();
     let before = std::fs::read(&path).unwrap();
     let error = refusal(&path);
-    let newer = MigrationMismatch::Newer { found: 2, known: 1 };
+    let newer = MigrationMismatch::Newer { found: 3, known: 2 };
     assert!(
         matches!(&error, OpenError::Schema { source, .. } if *source == newer),
         "{error}"
     );
     assert_names(&error, &path, "newer program");
     assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+/// Files of the former release: its schema, with rows in it.
+#[tokio::test]
+async fn a_database_of_the_first_version_is_brought_up_to_date() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("metadata.db");
+    let first = include_str!("../../migrations/sqlite/0001_initial.sql");
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(&first.replace("{p}", "cloakroom"))
+        .unwrap();
+    connection
+        .execute_batch(
+            "CREATE TABLE cloakroom_migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL,
+                checksum TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT;
+             INSERT INTO cloakroom_settings VALUES ('mode', '{\"mode\":\"rw\"}');",
+        )
+        .unwrap();
+    let checksum = sha2::Sha256::digest(first)
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    connection
+        .execute(
+            "INSERT INTO cloakroom_migrations VALUES (1, 'initial', ?1, 0)",
+            [checksum],
+        )
+        .unwrap();
+    drop(connection);
+
+    let store = SqliteStore::open(SqliteOptions {
+        outbox: true,
+        ..options(&path)
+    })
+    .unwrap();
+    let mode = object(serde_json::json!({ "mode": "rw" }));
+    assert_eq!(store.setting("mode").await.unwrap(), Some(mode));
+    let new = sample_new_file(&SeededRandom::default(), MockClock::new().now());
+    assert_eq!(store.insert(new).await.unwrap(), Inserted::New);
+    drop(store);
+    let applied: u32 = Connection::open(&path)
+        .unwrap()
+        .query_row("SELECT max(version) FROM cloakroom_migrations", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(applied, 2);
 }
 
 #[test]

@@ -20,54 +20,122 @@ use cloakroom_core::ports::signals::Signals;
 use cloakroom_core::ports::signer::{
     CannotSign, DownloadPresentation, SignedForm, SignedRequest, Signer, UploadConstraints,
 };
-use cloakroom_metadata::TablePrefix;
+use cloakroom_metadata::postgres::{PostgresOptions, PostgresStore};
 use cloakroom_metadata::sqlite::{SqliteOptions, SqliteStore};
+use cloakroom_objects::credentials::StaticCredentials;
 use cloakroom_objects::local::{LocalOptions, LocalStore};
+use cloakroom_objects::s3::{S3Options, S3Store};
 use cloakroom_service::App;
 use cloakroom_service::app::Policy;
 use cloakroom_service::uploads::{ConfirmUpload, SignUpload, SignedUpload};
-use cloakroom_testkit::clock::MockClock;
+use cloakroom_signing::{Addressing, Credentials, Endpoint};
+use cloakroom_testkit::clock::{MockClock, WallClock};
 use cloakroom_testkit::random::SeededRandom;
+use cloakroom_testkit::servers;
 use cloakroom_worker::signals::LocalSignals;
 use cloakroom_worker::{WorkerOptions, janitor, runner};
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
+use crate::PAIR;
+
+/// A kind of database and a kind of store; each test program is for one pair.
+pub struct Pair {
+    pub database: Database,
+    pub store: Store,
+}
+
+#[expect(dead_code, reason = "each test program has one of them")]
+pub enum Database {
+    Sqlite,
+    Postgres,
+}
+
+#[expect(dead_code, reason = "each test program has one of them")]
+pub enum Store {
+    Local,
+    Ceph,
+}
+
+type Metadata = (Arc<dyn MetadataStore>, Arc<dyn Leases>);
+
+fn sqlite(directory: &TempDir, signals: Arc<dyn Signals>) -> Metadata {
+    let store = SqliteStore::open(SqliteOptions {
+        signals: Some(signals),
+        // The tests crash processes, not machines.
+        synchronous_full: false,
+        readers: 1,
+        ..SqliteOptions::new(directory.path().join("test.db"))
+    });
+    let store = Arc::new(store.expect("a database"));
+    (Arc::clone(&store) as _, store)
+}
+
+async fn postgres(signals: Arc<dyn Signals>) -> Metadata {
+    let store = PostgresStore::connect(PostgresOptions {
+        table_prefix: servers::unique_table_prefix().parse().expect("a prefix"),
+        pool_size: 2,
+        pool_overflow: 2,
+        signals: Some(signals),
+        ..PostgresOptions::new(servers::postgres_url())
+    });
+    let store = Arc::new(store.await.expect("a database"));
+    (Arc::clone(&store) as _, store)
+}
+
+fn local(directory: &TempDir) -> (Arc<dyn ObjectStore>, String) {
+    let store = LocalStore::open(&LocalOptions::new(directory.path().join("objects")));
+    (Arc::new(store.expect("a store")), "bucket".to_owned())
+}
+
+fn ceph() -> (Arc<dyn ObjectStore>, String) {
+    let server = servers::s3();
+    let credentials = Credentials::new(server.access_key, server.secret_key);
+    let store = S3Store::new(S3Options::new(
+        Endpoint::parse(&server.endpoint, Addressing::Path).expect("an address"),
+        server.region.parse().expect("a region"),
+        Arc::new(StaticCredentials(credentials)),
+        // The clock of a test may stand in another year than the server's.
+        Arc::new(WallClock),
+        Arc::new(SeededRandom::new(7)),
+    ));
+    (Arc::new(store.expect("a store")), servers::unique_bucket())
+}
+
 /// The stores, which outlive every process that works on them.
 pub struct Stores {
     _directory: TempDir,
     pub metadata: Arc<dyn MetadataStore>,
+    #[allow(dead_code, reason = "elections are tested in one of the programs")]
     pub leases: Arc<dyn Leases>,
     pub objects: Arc<dyn ObjectStore>,
+    pub bucket: String,
     pub clock: Arc<MockClock>,
     random: Arc<SeededRandom>,
     signals: Arc<LocalSignals>,
 }
 
 impl Stores {
+    /// Fresh ones, of the pair that this test program is for.
     pub async fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let signals = Arc::new(LocalSignals::new());
-        let metadata = SqliteStore::open(SqliteOptions {
-            signals: Some(Arc::clone(&signals) as Arc<dyn Signals>),
-            // The tests crash processes, not machines.
-            synchronous_full: false,
-            readers: 1,
-            path: directory.path().join("test.db"),
-            table_prefix: TablePrefix::default(),
-            outbox: false,
-        })
-        .expect("a database");
-        let objects =
-            LocalStore::open(&LocalOptions::new(directory.path().join("objects"))).expect("a store");
-        objects.create_bucket("bucket").await.expect("a bucket");
-        let metadata = Arc::new(metadata);
+        let (metadata, leases) = match PAIR.database {
+            Database::Sqlite => sqlite(&directory, Arc::clone(&signals) as _),
+            Database::Postgres => postgres(Arc::clone(&signals) as _).await,
+        };
+        let (objects, bucket) = match PAIR.store {
+            Store::Local => local(&directory),
+            Store::Ceph => ceph(),
+        };
+        objects.create_bucket(&bucket).await.expect("a bucket");
         Self {
             _directory: directory,
-            leases: Arc::clone(&metadata) as _,
+            leases,
             metadata,
-            objects: Arc::new(objects),
+            objects,
+            bucket,
             clock: Arc::new(MockClock::new()),
             random: Arc::new(SeededRandom::new(11)),
             signals,
@@ -92,7 +160,7 @@ impl Stores {
             .collect();
         let files = Collection {
             processors: names.clone(),
-            ..Collection::new("files", "bucket")
+            ..Collection::new("files", &self.bucket)
         };
         let strict = Collection {
             name: "strict".to_owned(),
@@ -101,7 +169,7 @@ impl Stores {
         };
         let auto = Collection {
             auto_confirm: true,
-            ..Collection::new("auto", "bucket")
+            ..Collection::new("auto", &self.bucket)
         };
         let collections = [files, strict, auto].map(|c| (c.name.clone(), Arc::new(c)));
         let app = App {
@@ -120,8 +188,14 @@ impl Stores {
         };
         Process {
             app: Arc::new(app),
+            bucket: self.bucket.clone(),
             clock: Arc::clone(&self.clock),
         }
+    }
+
+    /// What a client does that has a URL.
+    pub async fn send_to(&self, key: &str, content: &[u8]) {
+        send_to(&*self.objects, &ObjectPath::new(&self.bucket, key), content).await;
     }
 
     /// Every key in the bucket.
@@ -130,7 +204,7 @@ impl Stores {
             limit: 1_000,
             ..ListOptions::default()
         };
-        let page = self.objects.list("bucket", &options).await.expect("a list");
+        let page = self.objects.list(&self.bucket, &options).await.expect("a list");
         page.objects.into_iter().map(|object| object.key).collect()
     }
 
@@ -143,7 +217,7 @@ impl Stores {
     }
 
     pub async fn bytes(&self, key: &str) -> Vec<u8> {
-        let path = ObjectPath::new("bucket", key);
+        let path = ObjectPath::new(&self.bucket, key);
         let mut read = self
             .objects
             .get(&path, &GetOptions::default())
@@ -201,6 +275,7 @@ impl Later for MockClock {
 #[derive(Clone)]
 pub struct Process {
     pub app: Arc<App>,
+    bucket: String,
     clock: Arc<MockClock>,
 }
 
@@ -221,7 +296,8 @@ impl Process {
 
     /// What a client does with its URL.
     pub async fn send(&self, signed: &SignedUpload, content: &[u8]) {
-        send_to(&*self.app.objects, &signed.upload.staging_key, content).await;
+        let path = ObjectPath::new(&self.bucket, &signed.upload.staging_key);
+        send_to(&*self.app.objects, &path, content).await;
     }
 
     pub async fn confirm(&self, id: FileId) -> File {
@@ -258,7 +334,7 @@ impl Process {
     }
 }
 
-pub async fn send_to(objects: &dyn ObjectStore, key: &str, content: &[u8]) {
+async fn send_to(objects: &dyn ObjectStore, path: &ObjectPath, content: &[u8]) {
     let attributes = ObjectAttributes {
         content_type: Some("application/octet-stream".to_owned()),
         ..ObjectAttributes::default()
@@ -268,10 +344,7 @@ pub async fn send_to(objects: &dyn ObjectStore, key: &str, content: &[u8]) {
         ..PutOptions::default()
     };
     let body = PutBody::from_bytes(content.to_vec());
-    objects
-        .put(&ObjectPath::new("bucket", key), options, body)
-        .await
-        .expect("stored");
+    objects.put(path, options, body).await.expect("stored");
 }
 
 pub fn ann() -> Principal {

@@ -1,4 +1,4 @@
-//! The main job over real stores: SQLite and local files.
+//! The main job over real stores: SQLite and local files. The same tests run on the other pairs as `tests/<pair>`.
 
 mod app;
 mod bucket_events;
@@ -7,3 +7,8 @@ mod election;
 mod main_job;
 mod recovery;
 mod zombies;
+
+const PAIR: app::Pair = app::Pair {
+    database: app::Database::Sqlite,
+    store: app::Store::Local,
+};

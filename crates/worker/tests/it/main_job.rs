@@ -21,7 +21,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 
-use crate::app::{Stores, ann, person, send_to, settled};
+use crate::app::{Stores, ann, person, settled};
 
 #[tokio::test]
 async fn nothing_is_handed_out_before_it_is_ready() {
@@ -105,7 +105,7 @@ async fn content_that_is_not_what_it_says_fails_and_leaves_nothing() {
         ..SignUpload::default()
     };
     let signed = process.app.sign_upload(&ann(), request).await.expect("signed");
-    let path = cloakroom_core::ports::objects::ObjectPath::new("bucket", &signed.upload.staging_key);
+    let path = cloakroom_core::ports::objects::ObjectPath::new(&stores.bucket, &signed.upload.staging_key);
     let attributes = cloakroom_core::ports::objects::ObjectAttributes {
         content_type: Some("image/png".to_owned()),
         ..Default::default()
@@ -332,7 +332,7 @@ async fn process_with(
         vec![Arc::new(Scripted { outcome })],
     );
     let signed = process.sign_in(collection, b"bytes").await;
-    send_to(&*stores.objects, &signed.upload.staging_key, b"bytes").await;
+    stores.send_to(&signed.upload.staging_key, b"bytes").await;
     process.confirm(signed.file.id).await;
     process.work().await;
     (stores, process, signed.file.id)
