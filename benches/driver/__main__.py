@@ -1,6 +1,6 @@
 """`make bench`: measures, and writes the tables of docs/performance.md.
 
-Called by `benches/run`, which builds and installs what is needed. Sections are chosen by BENCH (`s3,sign,memory,start`).
+Called by `benches/run`, which builds and installs what is needed. Sections are chosen by BENCH (`sign,rows,s3,memory,start`).
 """
 
 import datetime
@@ -16,13 +16,14 @@ from pathlib import Path
 
 import memory
 import page
+import rows
 import s3
 import servers
 import sign
 import start
 from measure import Rig
 
-SECTIONS = ("sign", "s3", "memory", "start")
+SECTIONS = ("sign", "rows", "s3", "memory", "start")
 SCRATCH_FREE_BYTES_MIN = 30 * 1024**3
 
 
@@ -87,7 +88,9 @@ def say(line):
 
 def measure(name, rig, starter, scratch):
     """The sections of the page that one part gives."""
-    parts = {"s3": s3.measure, "memory": memory.measure, "start": start.measure, "sign": sign.measure}
+    parts = {
+        "sign": sign.measure, "rows": rows.measure, "s3": s3.measure, "memory": memory.measure, "start": start.measure,
+    }
     found = parts[name](rig, starter, scratch, say)
     sections = dict(zip(("sign", "follow"), found, strict=True)) if name == "sign" else {name: found}
     usual, most = rig.take_foreign_shares()

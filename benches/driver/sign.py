@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import page
 from measure import Failed, Plan, cpu_seconds, median, tree_memory_mib
 from s3 import BUCKET, CloakroomTarget, head
+from servers import pgbench, psql
 
 ROUNDS = 3
 SECONDS = 3
@@ -18,6 +19,12 @@ FASTAPI_WORKERS = 2
 CONFIRMS = {"cloakroom": 4000, "fastapi": 800}
 SETTLE_DEADLINE = 120
 SIGN_GOAL = 0.25
+SIGN_GOAL_POSTGRES = 0.35
+PGBENCH_CLIENTS = (8, 32, 64)
+PGBENCH_SECONDS = 4
+PGBENCH_GOAL = 2.0
+
+SIGN_GOALS = {"cloakroom": SIGN_GOAL, "postgres": SIGN_GOAL_POSTGRES}
 
 CONTENT = "%PDF-1.4\n"
 SIZE = 4096
@@ -136,6 +143,8 @@ def measure(rig, start, scratch, say):
         start.postgres(scratch / "postgres") as database,
         # A store of its own, so that its work is not counted as the baseline's.
         start.fastapi(scratch / "fastapi", database, store, BUCKET, FASTAPI_WORKERS) as (fastapi, fastapi_token),
+        start.postgres(scratch / "own-postgres") as own_database,
+        start.cloakroom(scratch / "api-postgres", {"DATABASE_URL": own_database.url}) as scaled,
     ):
         CloakroomTarget(store)
         yard = {"server": [yardstick.pid]}
@@ -146,16 +155,25 @@ def measure(rig, start, scratch, say):
             "fastapi", f"FastAPI, {FASTAPI_WORKERS} workers", fastapi.url,
             {"server": [fastapi.pid], "database": [database.pid]}, token=fastapi_token,
         )
+        grown = Api(
+            "postgres", "**Cloakroom**, PostgreSQL", scaled.api_url,
+            {"server": [scaled.pid], "database": [own_database.pid]}, "/api/v1", scaled.user_token,
+        )
         bare = Api("bare", "bare axum, `GET /hello`", yardstick.url, yard,
                    sign_method="GET", sign_path="/hello", sign_body=None, sign_status=200)
         alone = Api("alone", "signature without a row", yardstick.url, yard, sign_path="/sign")
         rig.take_foreign_shares()
+        best = 0.0
         for connections in CONNECTIONS:
-            apis = [bare, alone, ours, theirs]
+            apis = [bare, alone, ours, grown, theirs]
             results = measure_signing(rig, apis, connections)
             for api in apis:
                 signing.rows.append(signing_row(api, connections, results))
                 say(" | ".join(signing.rows[-1]))
+            best = max(best, results["postgres"].rate)
+        inserts = pgbench_rates(own_database, scratch)
+        signing.notes.append(pgbench_note(inserts, best))
+        say(signing.notes[-1])
         for line in follow_rows(rig, ours, theirs, server.s3_url, store.s3_url):
             follow.rows.append(line)
             say(" | ".join(line))
@@ -168,12 +186,38 @@ def signing_row(api, connections, results):
     database = sample.server_us.get("database")
     return [
         f"{api.title}, {connections} conn.", page.count(sample.rate), f"{to_bare:.3f}",
-        page.goal(to_bare, SIGN_GOAL) if api.name == "cloakroom" else "",
+        page.goal(to_bare, SIGN_GOALS[api.name]) if api.name in SIGN_GOALS else "",
         f"{sample.rate / results['fastapi'].rate:.1f}",
         page.milliseconds(sample.p50_us), page.milliseconds(sample.p99_us),
         page.microseconds(sample.server_us["server"]), page.microseconds(database) if database else "",
         page.microseconds(sample.client_us), f"{api.memory_mib():.0f}",
     ]
+
+
+def pgbench_rates(database, scratch):
+    """Inserts a second of one such row per transaction, by clients, into a table like ours."""
+    columns = psql(
+        database,
+        "SELECT column_name FROM information_schema.columns WHERE table_name = 'cloakroom_files' ORDER BY ordinal_position;",
+    )
+    literals = ", ',', ".join(f"quote_nullable({column}::text)" for column in columns if column != "id")
+    row = psql(database, f"SELECT concat({literals}) FROM cloakroom_files WHERE open LIMIT 1;")[0]
+    names = ", ".join(column for column in columns if column != "id")
+    psql(database, "CREATE TABLE bench_files (LIKE cloakroom_files INCLUDING ALL);")
+    script = scratch / "insert.sql"
+    script.write_text(f"INSERT INTO bench_files (id, {names}) VALUES (gen_random_uuid(), {row});\n")
+    script.chmod(0o644)
+    return {clients: pgbench(database, script, clients, PGBENCH_SECONDS) for clients in PGBENCH_CLIENTS}
+
+
+def pgbench_note(rates, signatures):
+    best = max(rates.values())
+    listed = ", ".join(f"{page.count(rate)} with {clients} clients" for clients, rate in rates.items())
+    ratio = signatures / best
+    return (
+        f"pgbench inserts the same row, one per transaction, {listed} times a second: the best rate of signing over "
+        f"PostgreSQL is {ratio:.1f} times its best (goal {page.goal(ratio, PGBENCH_GOAL)})."
+    )
 
 
 def follow_rows(rig, ours, theirs, our_store, their_store):
