@@ -1,12 +1,24 @@
-//! The janitor: sweeps that are idempotent, take no input, and run at start and then periodically.
+//! The janitor: sweeps that are idempotent, take no input, and run at start and then periodically, in one of all the
+//! processes that work together.
+//!
+//! Which one is decided by a lease ([`Election`]). That saves work and no more: whoever was paused past the end of its
+//! lease may still be in the middle of a sweep, so every sweep claims by compare-and-set what it changes.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloakroom_core::ports::leases::Leases;
 use cloakroom_service::{App, Result};
 use futures_util::future::BoxFuture;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+
+use crate::WorkerOptions;
+use crate::election::Election;
+
+/// The lease of whoever sweeps.
+pub const LEASE: &str = "janitor";
 
 /// One sweep.
 pub struct Sweep {
@@ -31,6 +43,11 @@ pub const SWEEPS: &[Sweep] = &[
         run: |app| Box::pin(async { Ok(app.sweep_expired_uploads().await?.into()) }),
     },
     Sweep {
+        name: "arrived_uploads",
+        every_rounds: 1,
+        run: |app| Box::pin(async { Ok(app.sweep_arrived_uploads().await?.into()) }),
+    },
+    Sweep {
         name: "trash",
         every_rounds: 1,
         run: |app| Box::pin(async { Ok(app.sweep_trash().await?.into()) }),
@@ -47,24 +64,38 @@ pub const SWEEPS: &[Sweep] = &[
     },
 ];
 
-/// Sweeps until told to stop. A failing sweep is logged and tried again in its next round.
-pub async fn run(app: Arc<App>, round: Duration, shutdown: CancellationToken) {
+/// Sweeps whenever this process holds the lease, until told to stop; then gives the lease back.
+pub async fn run(
+    app: Arc<App>,
+    leases: Arc<dyn Leases>,
+    options: &WorkerOptions,
+    sweeps: &[Sweep],
+    shutdown: CancellationToken,
+) {
+    let election = Election {
+        name: LEASE,
+        leases,
+        clock: Arc::clone(&app.clock),
+        candidate: options.id.clone(),
+        duration: options.leader_lease,
+    };
+    election
+        .run(shutdown, || sweep_for_ever(&app, options.sweep_every, sweeps))
+        .await;
+}
+
+/// A failing sweep is logged and tried again in its next round.
+async fn sweep_for_ever(app: &App, round: Duration, sweeps: &[Sweep]) -> Infallible {
     let mut ticks = tokio::time::interval(round);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count: u32 = 0;
     loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        for sweep in SWEEPS
+        ticks.tick().await;
+        for sweep in sweeps
             .iter()
             .filter(|sweep| count.is_multiple_of(sweep.every_rounds))
         {
-            if shutdown.is_cancelled() {
-                return;
-            }
-            sweep_once(&app, sweep).await;
+            sweep_once(app, sweep).await;
         }
         count = count.wrapping_add(1);
     }

@@ -6,6 +6,7 @@
 //! | a processor | `processors/<name>.rs` | one line in [`processors::registry`] |
 //! | a sweep | a use case in the service | one line in [`janitor::SWEEPS`] |
 
+mod election;
 pub mod janitor;
 pub mod processors;
 pub mod runner;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::id::WorkerId;
+use cloakroom_core::ports::leases::Leases;
 use cloakroom_service::App;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +35,8 @@ pub struct WorkerOptions {
     pub grace: Duration,
     /// One round of the janitor.
     pub sweep_every: Duration,
+    /// How long the janitor's lease lasts without being renewed: so long after its death another process takes over.
+    pub leader_lease: Duration,
 }
 
 impl WorkerOptions {
@@ -45,14 +49,20 @@ impl WorkerOptions {
             poll: Duration::from_secs(1),
             grace: Duration::from_secs(20),
             sweep_every: Duration::from_mins(1),
+            leader_lease: Duration::from_secs(15),
         }
     }
 }
 
-/// Works until told to stop, then drains.
-pub async fn run(app: Arc<App>, options: WorkerOptions, shutdown: CancellationToken) {
+/// Works until told to stop, then drains. Of all processes that ask `leases`, one sweeps.
+pub async fn run(
+    app: Arc<App>,
+    leases: Arc<dyn Leases>,
+    options: WorkerOptions,
+    shutdown: CancellationToken,
+) {
     tokio::join!(
         runner::run(Arc::clone(&app), &options, shutdown.clone()),
-        janitor::run(app, options.sweep_every, shutdown.clone()),
+        janitor::run(app, leases, &options, janitor::SWEEPS, shutdown.clone()),
     );
 }
