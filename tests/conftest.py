@@ -75,6 +75,10 @@ def bucket(new_bucket):
     return new_bucket()
 
 
+# States from which a file does not go on by itself.
+SETTLED = ("ready", "failed", "quarantined", "expired")
+
+
 class Api:
     """The native HTTP API as one user."""
 
@@ -121,13 +125,24 @@ class Api:
     def confirm(self, file_id):
         return self.request("POST", f"/uploads/{file_id}/confirm")
 
+    def wait_settled(self, file_id, seconds=30):
+        """The file once nothing more is done to it."""
+        deadline = time.monotonic() + seconds
+        while (file := self.request("GET", f"/files/{file_id}").json())["state"] not in SETTLED:
+            assert time.monotonic() < deadline, f"not settled in {seconds} s: {file}"
+            time.sleep(0.05)
+        return file
+
     def wait_ready(self, file_id, seconds=30):
         """The file once it is ready; fails as soon as it cannot become so."""
-        deadline = time.monotonic() + seconds
-        while (file := self.request("GET", f"/files/{file_id}").json())["state"] != "ready":
-            assert file["state"] not in ("failed", "quarantined", "expired"), file
-            assert time.monotonic() < deadline, f"not ready in {seconds} s: {file}"
-            time.sleep(0.05)
+        file = self.wait_settled(file_id, seconds)
+        assert file["state"] == "ready", file
+        return file
+
+    def wait_failed(self, file_id, seconds=30):
+        """The file once it has failed."""
+        file = self.wait_settled(file_id, seconds)
+        assert file["state"] == "failed", file
         return file
 
 

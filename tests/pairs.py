@@ -18,6 +18,16 @@ class Pair:
     def __str__(self):
         return f"{self.database}+{self.store}"
 
+    @property
+    def checks_checksums(self):
+        """Whether the store refuses bytes that do not have the announced checksum; Ceph RGW 16.2 does not look."""
+        return self.store == "local"
+
+    @property
+    def closes_uploads(self):
+        """Whether a URL is refused once its upload is confirmed; a foreign store knows nothing of that."""
+        return self.store == "local"
+
 
 EMBEDDED = Pair("sqlite", "local")
 SCALED_OUT = Pair("postgres", "ceph")

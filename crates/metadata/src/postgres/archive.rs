@@ -12,26 +12,22 @@ use cloakroom_core::job::{Job, JobState};
 use cloakroom_core::ports::archive::{ArchivedFile, ArchivedRow, MetadataArchive, Portion, Section};
 use cloakroom_core::ports::metadata::{MetadataError, Result};
 use cloakroom_core::ports::signals::Topic;
-use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::PostgresStore;
-use super::connection::{Connection, together};
+use super::connection::{Connection, Write};
 use super::failure::Outcome;
 use super::pool::Unknown;
-use super::row::{self, Columns, Value, references};
+use super::row::{self, Columns, Value};
 use super::statements::{
     Prepared, event_columns, file_columns, intent_columns, job_columns, record_columns, token_columns,
     upload_columns,
 };
 use super::values::{Json, Text, Time, integer, json_text};
 use super::{files, tokens};
-
-/// Statements that are under way at a time.
-const UNDER_WAY_MAX: usize = 256;
 
 /// The table of a section.
 const fn table(section: Section) -> &'static str {
@@ -199,12 +195,9 @@ async fn export(
 }
 
 /// The statement that writes a row, and its values.
-fn writing<'a>(
-    connection: &'a Connection,
-    archived: &'a ArchivedRow,
-) -> Outcome<(&'a Prepared, Vec<Value<'a>>)> {
+fn writing<'a>(connection: &'a Connection, archived: &'a ArchivedRow) -> Outcome<Write<'a>> {
     let sql = connection.sql();
-    Ok(match archived {
+    let (statement, values): (&Prepared, Vec<Value<'_>>) = match archived {
         ArchivedRow::Record(record) => (&sql.insert_record, row::record_values(record)?),
         ArchivedRow::File(row) => (&sql.insert_file, file_values(row)?),
         ArchivedRow::Event(event) => (&sql.restore_event, row::event_values(event)?),
@@ -224,7 +217,8 @@ fn writing<'a>(
             &sql.restore_setting,
             vec![Box::new(Text(name)), Box::new(Json(json_text(value)?))],
         ),
-    })
+    };
+    Ok(Write { statement, values })
 }
 
 fn file_values(row: &ArchivedFile) -> Outcome<Vec<Value<'_>>> {
@@ -266,37 +260,26 @@ fn job_values(job: &Job) -> Vec<Value<'_>> {
 
 /// Writes rows unless they are there; returns how many were not.
 async fn restore(connection: Connection, rows: &[ArchivedRow]) -> Outcome<u64> {
-    let mut new = 0;
-    for rows in rows.chunks(UNDER_WAY_MAX) {
-        let writings = rows
-            .iter()
-            .map(|row| writing(&connection, row))
-            .collect::<Outcome<Vec<_>>>()?;
-        let statements: Vec<&Prepared> = writings.iter().map(|(statement, _)| *statement).collect();
-        connection.prepare_each(&statements).await?;
-        let written = join_all(
-            writings
-                .iter()
-                .map(async |(statement, values)| connection.execute(statement, &references(values)).await),
-        )
-        .await;
-        let written = together(written)?;
-        let derivatives = rows
-            .iter()
-            .zip(&written)
-            .filter_map(|(row, written)| match row {
-                ArchivedRow::File(row) if *written > 0 => Some(&row.derivatives),
-                _ => None,
-            })
-            .flatten();
-        let put = derivatives.map(|derivative| files::put_derivative(&connection, derivative));
-        together(join_all(put).await)?;
-        if rows.iter().any(|row| matches!(row, ArchivedRow::Job(_))) {
-            connection.hint(Topic::Jobs);
-        }
-        new += written.iter().sum::<u64>();
+    let writes = rows
+        .iter()
+        .map(|row| writing(&connection, row))
+        .collect::<Outcome<Vec<_>>>()?;
+    let written = connection.execute_all(&writes).await?;
+    let derivatives = rows
+        .iter()
+        .zip(&written)
+        .filter_map(|(row, written)| match row {
+            ArchivedRow::File(row) if *written > 0 => Some(&row.derivatives),
+            _ => None,
+        })
+        .flatten()
+        .map(|derivative| files::derivative_write(&connection, derivative))
+        .collect::<Outcome<Vec<_>>>()?;
+    connection.execute_all(&derivatives).await?;
+    if rows.iter().any(|row| matches!(row, ArchivedRow::Job(_))) {
+        connection.hint(Topic::Jobs);
     }
-    Ok(new)
+    Ok(written.iter().sum())
 }
 
 async fn count(connection: Connection, section: Section) -> Outcome<u64> {

@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Config, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failure::{Failure, Outcome};
+use super::row::{Value, references};
 use super::statements::{Prepared, Statements};
 
 /// A connection that was used so recently is not asked whether it lives: the end of a connection is noticed at once
@@ -20,6 +21,15 @@ use super::statements::{Prepared, Statements};
 const PING_AFTER: Duration = Duration::from_secs(1);
 /// How long a connection that rested may take to show that it lives.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Statements under way at a time whose order counts: so many futures, `join_all` asks in theirs.
+const IN_ORDER_MAX: usize = 30;
+
+/// A statement that changes something, with its values.
+pub(super) struct Write<'a> {
+    pub(super) statement: &'a Prepared,
+    pub(super) values: Vec<Value<'a>>,
+}
 
 /// Parameters of a statement.
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -237,14 +247,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Prepares each of many statements of a few kinds.
-    pub(super) async fn prepare_each(&self, statements: &[&Prepared]) -> Outcome<()> {
-        for statement in statements {
-            self.session().statement(statement).await?;
-        }
-        Ok(())
-    }
-
     /// Every row.
     pub(super) async fn query(&self, statement: &Prepared, parameters: Parameters<'_>) -> Outcome<Vec<Row>> {
         let session = self.session();
@@ -271,6 +273,23 @@ impl Connection {
         let session = self.session();
         let statement = session.statement(statement).await?;
         Ok(session.client.execute(&statement, parameters).await?)
+    }
+
+    /// Runs statements in this order, without waiting for the answer of one before the next; returns how many rows
+    /// each changed.
+    pub(super) async fn execute_all(&self, writes: &[Write<'_>]) -> Outcome<Vec<u64>> {
+        for write in writes {
+            self.session().statement(write.statement).await?;
+        }
+        let mut changed = Vec::with_capacity(writes.len());
+        for writes in writes.chunks(IN_ORDER_MAX) {
+            let sent = writes.iter().map(async |write| {
+                let parameters = references(&write.values);
+                self.execute(write.statement, &parameters).await
+            });
+            changed.extend(together(join_all(sent).await)?);
+        }
+        Ok(changed)
     }
 
     /// Every row of a statement that is planned for these very values.

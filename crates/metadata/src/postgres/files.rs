@@ -10,14 +10,15 @@ use cloakroom_core::ports::metadata::{MetadataError, Usage};
 use cloakroom_core::ports::signals::Topic;
 use cloakroom_core::transition::{Fence, Transition, UsageDelta};
 use cloakroom_core::upload::Upload;
-use futures_util::future::{join, join3};
+use futures_util::future::join3;
 use jiff::Timestamp;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
-use super::connection::{Connection, together};
+use super::connection::{Connection, Write, together};
 use super::failure::Outcome;
 use super::pool::Attempt;
-use super::row::{self, Columns, references};
+use super::row::{self, Columns};
 use super::statements::Prepared;
 use super::values::{Text, Time, integer};
 use super::{jobs, outbox, records};
@@ -39,34 +40,51 @@ fn before(row: &Row) -> Outcome<Before> {
 /// Commits a transition. The checks come first, all of them, in the order in which their answers matter: a worker
 /// that lost its claim is told so, rather than that the row changed. What is checked is locked as well.
 pub(super) async fn apply(connection: Connection, transition: &Transition, attempt: Attempt) -> Outcome<()> {
-    let Transition {
-        from_version,
-        file,
-        event,
-        jobs: new_jobs,
-        usage,
-        upload,
-        derivatives,
-        record,
-        intent,
-        fence,
-    } = transition;
+    if check(&connection, transition, attempt).await? == Standing::Committed {
+        connection.hint(Topic::Jobs);
+        connection.hint(Topic::File(transition.file.id));
+        return Ok(());
+    }
+    if let Some(record) = &transition.record {
+        records::link(&connection, record).await?;
+    }
+    let changed = connection.execute_all(&writes(&connection, transition)?).await?;
+    // Jobs come last.
+    let enqueued = changed.iter().rev().take(transition.jobs.len());
+    if enqueued.into_iter().any(|rows| *rows > 0) {
+        connection.hint(Topic::Jobs);
+    }
+    connection.hint(Topic::File(transition.file.id));
+    Ok(())
+}
+
+/// Where a transition stands.
+#[derive(PartialEq, Eq)]
+enum Standing {
+    /// Nothing speaks against it.
+    Allowed,
+    /// An earlier attempt was committed.
+    Committed,
+}
+
+/// Locks what the transition stands on, and answers when it may not be.
+async fn check(connection: &Connection, transition: &Transition, attempt: Attempt) -> Outcome<Standing> {
     let sql = connection.sql();
     connection
         .prepare(&[&sql.lock_file, &sql.lease_holds, &sql.intent_is_open])
         .await?;
-    let key: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&file.id.0];
+    let key: [&(dyn ToSql + Sync); 1] = [&transition.file.id.0];
     // The order of locks is the same everywhere: file, job, intent, record, usage.
     let (found, lease_holds, intent_is_open) = join3(
         connection.first(&sql.lock_file, &key),
         async {
-            match fence {
-                Some(fence) => jobs::lease_holds(&connection, fence.lease()).await,
+            match transition.fence {
+                Some(fence) => jobs::lease_holds(connection, fence.lease()).await,
                 None => Ok(true),
             }
         },
         async {
-            match intent {
+            match transition.intent {
                 Some(intent) => connection.exists(&sql.intent_is_open, &[&intent.0]).await,
                 None => Ok(true),
             }
@@ -74,42 +92,97 @@ pub(super) async fn apply(connection: Connection, transition: &Transition, attem
     )
     .await;
     let (found, checks) = (found?, together([lease_holds, intent_is_open])?);
-    if attempt.may_stand && stands(&connection, event).await? {
-        connection.hint(Topic::Jobs);
-        connection.hint(Topic::File(file.id));
-        return Ok(());
+    if attempt.may_stand && stands(connection, &transition.event).await? {
+        return Ok(Standing::Committed);
     }
     if !checks[0] {
         return Err(MetadataError::Fenced.into());
     }
     let version = found.as_ref().map(before).transpose()?.map(|row| row.version);
     // An intent that is closed: recovery took it for abandoned and may have undone it.
-    if version != Some(*from_version) || !checks[1] {
+    if version != Some(transition.from_version) || !checks[1] {
         return Err(MetadataError::Conflict.into());
     }
-    if let Some(record) = record {
-        records::link(&connection, record).await?;
+    Ok(Standing::Allowed)
+}
+
+/// Everything that a transition changes, jobs last.
+fn writes<'a>(connection: &'a Connection, transition: &'a Transition) -> Outcome<Vec<Write<'a>>> {
+    let sql = connection.sql();
+    let (file, event, usage) = (&transition.file, &transition.event, &transition.usage);
+    let mut writes = vec![
+        Write {
+            statement: &sql.update_file,
+            values: row::file_values(file)?,
+        },
+        event_write(connection, event)?,
+    ];
+    writes.extend(outbox::write(connection, &[event])?);
+    if let Some(upload) = &transition.upload {
+        writes.push(upload_write(connection, upload)?);
     }
-    write_rows(&connection, file, upload.as_ref(), event, derivatives).await?;
+    for derivative in &transition.derivatives {
+        writes.push(derivative_write(connection, derivative)?);
+    }
     if *usage != UsageDelta::default() {
-        let parameters = (usage.reserved_bytes, usage.stored_bytes, usage.files);
-        add_usage(&connection, &file.owner, parameters).await?;
+        writes.push(Write {
+            statement: &sql.add_usage,
+            values: vec![
+                Box::new(Text(&file.owner)),
+                Box::new(usage.reserved_bytes),
+                Box::new(usage.stored_bytes),
+                Box::new(usage.files),
+            ],
+        });
     }
-    if let Some(intent) = intent {
-        let (status, none) = (IntentStatus::Committed.as_str(), None::<&str>);
-        connection
-            .execute(&sql.end_intent, &[&intent.0, &status, &none, &Time(event.at)])
-            .await?;
+    if let Some(intent) = transition.intent {
+        writes.push(Write {
+            statement: &sql.end_intent,
+            values: vec![
+                Box::new(intent.0),
+                Box::new(IntentStatus::Committed.as_str()),
+                Box::new(None::<&str>),
+                Box::new(Time(event.at)),
+            ],
+        });
     }
-    // The finished job goes first, so that a next one of its kind is not taken for a double.
-    if let Some(Fence::Complete(lease)) = fence {
-        jobs::complete(&connection, *lease).await?;
+    // The finished job goes first, so that a next one of its kind is not taken for a double. It is there: its row is
+    // locked since the look.
+    if let Some(Fence::Complete(lease)) = transition.fence {
+        writes.push(Write {
+            statement: &sql.complete_job,
+            values: vec![Box::new(lease.job_id.0), Box::new(i64::from(lease.epoch))],
+        });
     }
-    for job in new_jobs {
-        jobs::insert(&connection, job).await?;
-    }
-    connection.hint(Topic::File(file.id));
-    Ok(())
+    writes.extend(transition.jobs.iter().map(|job| jobs::write(connection, job)));
+    Ok(writes)
+}
+
+fn event_write<'a>(connection: &'a Connection, event: &'a Event) -> Outcome<Write<'a>> {
+    Ok(Write {
+        statement: &connection.sql().insert_event,
+        values: row::event_values(event)?,
+    })
+}
+
+fn upload_write<'a>(connection: &'a Connection, upload: &'a Upload) -> Outcome<Write<'a>> {
+    let mut values: Vec<row::Value<'_>> = vec![Box::new(upload.file_id.0)];
+    values.extend(row::upload_values(upload)?);
+    Ok(Write {
+        statement: &connection.sql().update_upload,
+        values,
+    })
+}
+
+/// What puts a derivative in the place of one of the same name.
+pub(super) fn derivative_write<'a>(
+    connection: &'a Connection,
+    derivative: &'a Derivative,
+) -> Outcome<Write<'a>> {
+    Ok(Write {
+        statement: &connection.sql().put_derivative,
+        values: row::derivative_values(derivative)?,
+    })
 }
 
 /// Whether this very event was committed before.
@@ -122,54 +195,6 @@ async fn stands(connection: &Connection, event: &Event) -> Outcome<bool> {
         Some(row) => Ok(Columns(&row).id(0)? == event.id.0),
         None => Ok(false),
     }
-}
-
-/// The row, its upload, its event and its derivatives, sent together.
-async fn write_rows(
-    connection: &Connection,
-    file: &File,
-    upload: Option<&Upload>,
-    event: &Event,
-    derivatives: &[Derivative],
-) -> Outcome<()> {
-    let sql = connection.sql();
-    let mut needed = vec![&sql.update_file, &sql.insert_event];
-    if upload.is_some() {
-        needed.push(&sql.update_upload);
-    }
-    connection.prepare(&needed).await?;
-    let (file_values, event_values) = (row::file_values(file)?, row::event_values(event)?);
-    let (file_parameters, event_parameters) = (references(&file_values), references(&event_values));
-    let (row, event_row) = join(
-        connection.execute(&sql.update_file, &file_parameters),
-        connection.execute(&sql.insert_event, &event_parameters),
-    )
-    .await;
-    together([row, event_row])?;
-    outbox::put(connection, &[event]).await?;
-    if let Some(upload) = upload {
-        put_upload(connection, upload).await?;
-    }
-    for derivative in derivatives {
-        put_derivative(connection, derivative).await?;
-    }
-    Ok(())
-}
-
-async fn put_upload(connection: &Connection, upload: &Upload) -> Outcome<u64> {
-    let mut values: Vec<row::Value<'_>> = vec![Box::new(upload.file_id.0)];
-    values.extend(row::upload_values(upload)?);
-    connection
-        .execute(&connection.sql().update_upload, &references(&values))
-        .await
-}
-
-pub(super) async fn put_derivative(connection: &Connection, derivative: &Derivative) -> Outcome<()> {
-    let values = row::derivative_values(derivative)?;
-    connection
-        .execute(&connection.sql().put_derivative, &references(&values))
-        .await?;
-    Ok(())
 }
 
 /// Removes a purged file's rows and keeps its events.
@@ -195,11 +220,9 @@ pub(super) async fn forget(
         Some(row) if row.version == file.version && row.state == FileState::Purging => {}
         _ => return Err(MetadataError::Conflict.into()),
     }
-    let values = row::event_values(event)?;
-    connection
-        .execute(&sql.insert_event, &references(&values))
-        .await?;
-    outbox::put(&connection, &[event]).await?;
+    let mut writes = vec![event_write(&connection, event)?];
+    writes.extend(outbox::write(&connection, &[event])?);
+    connection.execute_all(&writes).await?;
     // Derivatives go with it.
     connection.execute(&sql.delete_file, &[&file.id.0]).await?;
     jobs::remove_of_file(&connection, file.id).await?;
@@ -228,7 +251,8 @@ pub(super) async fn update_upload(connection: Connection, upload: &Upload, file_
         Some(row) if row.version == file_version => {}
         _ => return Err(MetadataError::Conflict.into()),
     }
-    if put_upload(&connection, upload).await? == 0 {
+    let write = upload_write(&connection, upload)?;
+    if connection.execute_all(&[write]).await? == [0] {
         return Err(MetadataError::Inconsistent(format!("file {} has no upload", upload.file_id)).into());
     }
     Ok(())
@@ -261,20 +285,6 @@ pub(super) async fn usage(connection: &Connection, owner: &str) -> Outcome<Usage
         .map(|row| row::usage(&row, 0))
         .transpose()?
         .unwrap_or_default())
-}
-
-async fn add_usage(
-    connection: &Connection,
-    owner: &str,
-    (reserved, stored, files): (i64, i64, i64),
-) -> Outcome<()> {
-    connection
-        .execute(
-            &connection.sql().add_usage,
-            &[&Text(owner), &reserved, &stored, &files],
-        )
-        .await?;
-    Ok(())
 }
 
 /// Ids of files whose time was over, by one of the two statements for that.

@@ -7,7 +7,7 @@ use cloakroom_core::ports::signals::Topic;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::connection::Connection;
+use super::connection::{Connection, Write};
 use super::failure::{Failure, Outcome};
 use super::row::{self, Columns};
 use super::values::{Text, Time};
@@ -22,25 +22,28 @@ fn made_at(job: &NewJob) -> Timestamp {
         .unwrap_or(job.run_at)
 }
 
+/// What enqueues a job; changes nothing when one of its kind waits or runs for that file.
+pub(super) fn write<'a>(connection: &'a Connection, job: &'a NewJob) -> Write<'a> {
+    Write {
+        statement: &connection.sql().insert_job,
+        values: vec![
+            Box::new(job.id.0),
+            Box::new(job.kind.as_str()),
+            Box::new(job.file_id.0),
+            Box::new(job.kind.priority()),
+            Box::new(Time(job.run_at)),
+            Box::new(Time(made_at(job))),
+        ],
+    }
+}
+
 /// Enqueues; `false` when one of its kind waits or runs for that file.
 pub(super) async fn insert(connection: &Connection, job: &NewJob) -> Outcome<bool> {
-    let inserted = connection
-        .execute(
-            &connection.sql().insert_job,
-            &[
-                &job.id.0,
-                &job.kind.as_str(),
-                &job.file_id.0,
-                &job.kind.priority(),
-                &Time(job.run_at),
-                &Time(made_at(job)),
-            ],
-        )
-        .await?;
-    if inserted > 0 {
+    let inserted = connection.execute_all(&[write(connection, job)]).await? != [0];
+    if inserted {
         connection.hint(Topic::Jobs);
     }
-    Ok(inserted > 0)
+    Ok(inserted)
 }
 
 /// Whether the claim holds. If it does, it holds until the end of the transaction.

@@ -5,16 +5,16 @@ use cloakroom_core::event::Event;
 use cloakroom_core::ports::metadata::{Claim, ClaimedEvent, Delivery, EventLease, MetadataError};
 use uuid::Uuid;
 
-use super::connection::Connection;
+use super::connection::{Connection, Write};
 use super::failure::Outcome;
 use super::jobs::lease_end;
 use super::row::{self, Columns};
 use super::values::{Text, Time, integer};
 
-/// Puts events into the outbox, in the transaction that writes them. Nothing happens without an outbox.
-pub(super) async fn put(connection: &Connection, events: &[&Event]) -> Outcome<()> {
+/// What puts events into the outbox, in the transaction that writes them; nothing without an outbox.
+pub(super) fn write<'a>(connection: &'a Connection, events: &[&Event]) -> Outcome<Option<Write<'a>>> {
     if !connection.has_outbox() {
-        return Ok(());
+        return Ok(None);
     }
     let ids: Vec<Uuid> = events.iter().map(|event| event.id.0).collect();
     let files: Vec<Uuid> = events.iter().map(|event| event.file_id.0).collect();
@@ -23,12 +23,21 @@ pub(super) async fn put(connection: &Connection, events: &[&Event]) -> Outcome<(
         .map(|event| integer(event.version))
         .collect::<Outcome<Vec<i64>>>()?;
     let times: Vec<Time> = events.iter().map(|event| Time(event.at)).collect();
-    connection
-        .execute(
-            &connection.sql().insert_outbox,
-            &[&ids, &files, &versions, &times],
-        )
-        .await?;
+    Ok(Some(Write {
+        statement: &connection.sql().insert_outbox,
+        values: vec![
+            Box::new(ids),
+            Box::new(files),
+            Box::new(versions),
+            Box::new(times),
+        ],
+    }))
+}
+
+/// Puts events into the outbox.
+pub(super) async fn put(connection: &Connection, events: &[&Event]) -> Outcome<()> {
+    let writes: Vec<Write<'_>> = write(connection, events)?.into_iter().collect();
+    connection.execute_all(&writes).await?;
     Ok(())
 }
 
