@@ -24,6 +24,11 @@ class Pair:
         return self.store == "local"
 
     @property
+    def tells_the_etag_of_forms(self):
+        """Whether the answer to a form names the object's ETag; Ceph's has none."""
+        return self.store == "local"
+
+    @property
     def closes_uploads(self):
         """Whether a URL is refused once its upload is confirmed; a foreign store knows nothing of that."""
         return self.store == "local"

@@ -234,10 +234,12 @@ def test_the_status_stream_ends_when_the_file_is_settled(api):
         "GET", f"/files/{ticket['file_id']}/status", headers={"Accept": "text/event-stream"}, stream=True
     ) as stream:
         assert stream.headers["Content-Type"].startswith("text/event-stream")
+        lines = stream.iter_lines(chunk_size=1, decode_unicode=True)
+        first = next(line for line in lines if line.startswith("data:"))
         assert api.put(ticket, PDF).ok
         assert api.confirm(ticket["file_id"]).ok
-        data = [line for line in stream.iter_lines(decode_unicode=True) if line.startswith("data:")]
-    assert '"pending"' in data[0]
+        data = [line for line in lines if line.startswith("data:")]
+    assert '"pending"' in first
     assert '"ready"' in data[-1]
 
 
@@ -247,11 +249,11 @@ def resident_bytes(pid):
 
 
 @pytest.mark.parametrize("method", ["put", "post", "stream"])
-def test_memory_does_not_grow_with_the_file(own_cloakroom, method):
-    """I10, on half a gibibyte; the benchmark does it with five."""
+def test_memory_does_not_grow_with_the_file(own_cloakroom, pair, method):
+    """I10, on half a gibibyte; the benchmark does it with five. The test's Ceph keeps everything in memory itself."""
     from conftest import Api
 
-    api, size = Api(own_cloakroom, own_cloakroom.user_token), 512 * MIB
+    api, size = Api(own_cloakroom, own_cloakroom.user_token), (512 if pair.store == "local" else 128) * MIB
 
     def body():
         for _ in range(size // MIB):

@@ -15,7 +15,7 @@ import requests
 from botocore.config import Config
 from conftest import Api
 from instance import STOP_DEADLINE, Cloakroom, assert_no_secret, start
-from pairs import SCALED_OUT, fresh_settings, server as test_server
+from pairs import SCALED_OUT, fresh_settings, server
 
 CLIENTS = 6
 FILES_BEFORE_THE_BLOW = 12
@@ -46,7 +46,7 @@ class Cluster:
     def __init__(self, home):
         self.home, self.members = home, []
         self.settings = fresh_settings(SCALED_OUT) | {
-            "REDIS_URL": test_server("REDIS_URL"),
+            "REDIS_URL": server("REDIS_URL"),
             # What a killed worker held is taken over soon.
             "CLOAKROOM_WORKER_LEASE": "5s",
             "CLOAKROOM_WORKER_SWEEP_EVERY": "1s",

@@ -11,8 +11,8 @@ import pytest
 import requests
 from conftest import Api
 from instance import STOP_DEADLINE, Cloakroom, start
-from pairs import SCALED_OUT, fresh_settings
-from pairs import server as test_server
+from pairs import SCALED_OUT, fresh_settings, server
+
 from toxics import Proxy
 
 PDF = b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\ntrailer\n<< /Root 1 0 R >>\n%%EOF\n"
@@ -35,7 +35,7 @@ class Stand:
     """An instance whose dependencies stand behind proxies. Clients reach the store directly."""
 
     def __init__(self, home):
-        settings = fresh_settings(SCALED_OUT) | {"REDIS_URL": test_server("REDIS_URL")}
+        settings = fresh_settings(SCALED_OUT) | {"REDIS_URL": server("REDIS_URL")}
         self.proxies = {}
         for name, variable in (("database", "DATABASE_URL"), ("store", "S3_ENDPOINT"), ("redis", "REDIS_URL")):
             url = urlsplit(settings[variable])
