@@ -72,9 +72,10 @@ class Proxy:
                         selector.unregister(key.fileobj)
                         key.data.shutdown(socket.SHUT_WR)
                         continue
+                    # TCP loses nothing within a connection: what was on its way arrives when the fault is over.
+                    while self.toxic == "black_hole":
+                        time.sleep(0.02)
                     toxic = self.toxic
-                    if toxic == "black_hole":
-                        continue
                     if isinstance(toxic, tuple) and toxic[0] == "latency":
                         time.sleep(toxic[1])
                     if isinstance(toxic, tuple) and toxic[0] == "throttle":

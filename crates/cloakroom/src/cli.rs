@@ -18,14 +18,18 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start the server: the HTTP API, the S3 endpoint and a worker
+    /// Start a server: the HTTP API, a worker, and with the local store the S3 endpoint
     Serve(commands::serve::Args),
+    /// Start a worker: background work alone, beside servers that share PostgreSQL and S3
+    Worker(commands::worker::Args),
     /// Print an access token for development, or create a service token
     Token(commands::token::Args),
     /// Check or show the configuration
     Config(commands::config::Args),
     /// Bring the database to the newest schema
     Migrate(commands::migrate::Args),
+    /// Move an embedded instance to PostgreSQL, S3, or both
+    Import(commands::import::Args),
     /// Print the OpenAPI document
     Openapi,
     /// Upload files, and wait until they are verified
@@ -84,9 +88,11 @@ pub fn run() -> ExitCode {
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Serve(args) => commands::serve::run(args).await,
+            Command::Worker(args) => commands::worker::run(args).await,
             Command::Token(args) => commands::token::run(args).await,
             Command::Config(args) => commands::config::run(args),
-            Command::Migrate(args) => commands::migrate::run(&args),
+            Command::Migrate(args) => commands::migrate::run(args).await,
+            Command::Import(args) => commands::import::run(args).await,
             Command::Openapi => commands::openapi::run(),
             Command::Put(args) => commands::put::run(args).await,
             Command::Get(args) => commands::get::run(args).await,

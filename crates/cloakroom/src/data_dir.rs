@@ -96,9 +96,9 @@ impl DataDir {
         &self.path
     }
 
-    /// The database.
+    /// The SQLite database, unless configuration names another file.
     pub fn database(&self) -> PathBuf {
-        self.path.join("cloakroom.db")
+        database_of(&self.path)
     }
 
     /// The object store.
@@ -110,6 +110,11 @@ impl DataDir {
     pub fn keys(&self) -> PathBuf {
         keys_of(&self.path)
     }
+}
+
+/// Where the SQLite database is in a data directory.
+pub fn database_of(data_dir: &Path) -> PathBuf {
+    data_dir.join("cloakroom.db")
 }
 
 /// Where development keys are in a data directory, also in one that another process uses.

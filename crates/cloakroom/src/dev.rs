@@ -256,8 +256,8 @@ pub struct Banner {
     pub api_url: String,
     /// Where the S3 endpoint is reached.
     pub s3_url: String,
-    /// The data directory, absolute.
-    pub data_dir: PathBuf,
+    /// Where rows and bytes are kept.
+    pub stores: String,
     /// Where the S3 credentials are; `None` where configuration gives them.
     pub credentials_file: Option<PathBuf>,
     /// Where the token of an ordinary user is.
@@ -270,7 +270,7 @@ impl Banner {
         let Self {
             api_url,
             s3_url,
-            data_dir,
+            stores,
             credentials_file,
             token_file,
         } = self;
@@ -286,7 +286,7 @@ impl Banner {
     API            {api_url}/api/v1
     Reference      {api_url}/docs
     S3 endpoint    {s3_url}   (credentials {credentials})
-    Data           {data}
+    Data           {stores}
 
   Try it: sign an upload, send the bytes straight to storage, confirm, wait until it is ready, download.
 
@@ -298,8 +298,7 @@ impl Banner {
     curl -sSN "$API/files/$FILE/status" -H "$AUTH" -H 'Accept: text/event-stream'
     curl -sS "$(curl -sS "$API/files/$FILE/download" -H "$AUTH" | sed 's/.*"download_url":"\([^"]*\)".*/\1/')"
 
-"#,
-            data = data_dir.display(),
+"#
         )
     }
 }

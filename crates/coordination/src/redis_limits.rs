@@ -1,7 +1,7 @@
 //! Rate limits that all nodes count together.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cloakroom_core::ports::limits::{Admission, Rate, RateLimiter};
@@ -14,8 +14,8 @@ use crate::local::LocalRateLimiter;
 
 /// A request waits no longer than this for its turn to be counted.
 const BUDGET: Duration = Duration::from_millis(150);
-/// While Redis is away it is asked so often, by one request at a time.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// While Redis is away it is asked so often whether it is back; requests do not wait for that.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The algorithm of [`LocalRateLimiter`], by Redis' own clock: returns 0, or the microseconds to wait.
 const SCRIPT: &str = r"
@@ -38,14 +38,12 @@ pub struct RedisRateLimiter {
     prefix: String,
     script: Script,
     local: LocalRateLimiter,
-    outage: Mutex<Option<Outage>>,
+    outage: Arc<Outage>,
 }
 
-#[derive(Debug)]
-struct Outage {
-    reason: String,
-    ask_again_at: Instant,
-}
+/// Why Redis is not asked now, if so.
+#[derive(Debug, Default)]
+struct Outage(Mutex<Option<String>>);
 
 impl RedisRateLimiter {
     /// Counts under keys that begin with `prefix`, so that services share one Redis.
@@ -55,7 +53,7 @@ impl RedisRateLimiter {
             prefix: prefix.to_owned(),
             script: Script::new(SCRIPT),
             local: LocalRateLimiter::default(),
-            outage: Mutex::new(None),
+            outage: Arc::default(),
         }
     }
 
@@ -89,55 +87,58 @@ impl RedisRateLimiter {
         format!("{}:limit:{hex}", self.prefix)
     }
 
-    /// Whether to ask Redis now. During an outage one request in a while does, for all.
-    fn may_ask(&self) -> bool {
-        match &mut *self.outage() {
-            None => true,
-            Some(outage) if outage.ask_again_at <= Instant::now() => {
-                outage.ask_again_at = Instant::now() + ASK_AGAIN;
-                true
-            }
-            Some(_) => false,
-        }
-    }
-
-    fn answered(&self) {
-        if self.outage().take().is_some() {
-            metrics::gauge!("cloakroom_rate_limiter_degraded").set(0.0);
-            tracing::info!(
-                event = "rate_limiter_restored",
-                "Redis answers again; limits are counted together"
-            );
-        }
-    }
-
+    /// From now on this node counts by itself, until Redis answers again.
     fn failed(&self, error: &RedisError) {
-        let mut outage = self.outage();
-        if outage.is_none() {
-            metrics::gauge!("cloakroom_rate_limiter_degraded").set(1.0);
-            tracing::warn!(event = "rate_limiter_degraded", %error, "this node counts its rate limits by itself");
+        if !self.outage.begin(error) {
+            return;
         }
-        *outage = Some(Outage {
-            reason: error.to_string(),
-            ask_again_at: Instant::now() + ASK_AGAIN,
+        metrics::gauge!("cloakroom_rate_limiter_degraded").set(1.0);
+        tracing::warn!(event = "rate_limiter_degraded", %error, "this node counts its rate limits by itself");
+        let (outage, redis) = (Arc::downgrade(&self.outage), self.redis.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(ASK_AGAIN).await;
+                let Some(outage) = outage.upgrade() else { return };
+                if redis.ping().await.is_ok() {
+                    metrics::gauge!("cloakroom_rate_limiter_degraded").set(0.0);
+                    tracing::info!(
+                        event = "rate_limiter_restored",
+                        "Redis answers again; limits are counted together"
+                    );
+                    return outage.end();
+                }
+            }
         });
     }
+}
 
-    fn outage(&self) -> MutexGuard<'_, Option<Outage>> {
+impl Outage {
+    /// Whether this is news.
+    fn begin(&self, error: &RedisError) -> bool {
+        let before = self.lock().replace(error.to_string());
+        before.is_none()
+    }
+
+    fn end(&self) {
+        *self.lock() = None;
+    }
+
+    fn reason(&self) -> Option<String> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
         // Every change is one assignment: nothing is half done when a holder panics.
-        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl RateLimiter for RedisRateLimiter {
     async fn admit(&self, key: &str, cost: u32, rate: Rate, now: Timestamp) -> Admission {
-        if self.may_ask() {
+        if self.outage.reason().is_none() {
             match self.ask(key, cost, rate).await {
-                Ok(admission) => {
-                    self.answered();
-                    return admission;
-                }
+                Ok(admission) => return admission,
                 Err(error) => self.failed(&error),
             }
         }
@@ -145,6 +146,6 @@ impl RateLimiter for RedisRateLimiter {
     }
 
     fn degraded(&self) -> Option<String> {
-        self.outage().as_ref().map(|outage| outage.reason.clone())
+        self.outage.reason()
     }
 }

@@ -93,6 +93,26 @@ pub fn router(state: HttpState) -> Router {
         .with_state(state)
 }
 
+/// Health and metrics alone, for processes without an API.
+pub fn health_router(state: HttpState) -> Router {
+    let (router, _) = OpenApiRouter::new()
+        .routes(routes!(health::get_liveness))
+        .routes(routes!(health::get_readiness))
+        .routes(routes!(metrics::get_metrics))
+        .split_for_parts();
+    router
+        .fallback(no_api)
+        .layer(from_fn_with_state(state.clone(), observe))
+        .with_state(state)
+}
+
+async fn no_api() -> Problem {
+    Problem::new(
+        ErrorCode::RouteNotFound,
+        "This process has no API; it answers /health/live, /health/ready and /metrics.",
+    )
+}
+
 /// The OpenAPI document.
 pub fn document(settings: &HttpSettings) -> OpenApi {
     parts(settings).1

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 /// Checks a read in S3's order: an `If-Match` that holds makes `If-Unmodified-Since` irrelevant, an `If-None-Match`
 /// makes `If-Modified-Since` so.
-pub(super) fn check_read(conditions: &ReadConditions, info: &ObjectInfo) -> Result<()> {
+pub(crate) fn check_read(conditions: &ReadConditions, info: &ObjectInfo) -> Result<()> {
     if conditions
         .if_generation
         .as_ref()
@@ -40,7 +40,7 @@ pub(super) fn check_read(conditions: &ReadConditions, info: &ObjectInfo) -> Resu
 
 /// Checks a write against the object that it would replace. `If-Match` on a key without an object is
 /// [`ObjectError::NotFound`], as on S3.
-pub(super) fn check_write(conditions: &WriteConditions, current: Option<&ObjectInfo>) -> Result<()> {
+pub(crate) fn check_write(conditions: &WriteConditions, current: Option<&ObjectInfo>) -> Result<()> {
     if conditions.if_absent && current.is_some() {
         return Err(ObjectError::PreconditionFailed("If-None-Match"));
     }
@@ -59,7 +59,7 @@ pub(super) fn check_write(conditions: &WriteConditions, current: Option<&ObjectI
 }
 
 /// Whether there is anything to check, and so a need to look at the current object.
-pub(super) fn is_conditional(conditions: &WriteConditions) -> bool {
+pub(crate) fn is_conditional(conditions: &WriteConditions) -> bool {
     *conditions != WriteConditions::default()
 }
 
@@ -87,7 +87,7 @@ fn entity_tags(list: &str) -> impl Iterator<Item = &str> {
 }
 
 /// S3 clients often leave the quotes out.
-pub(super) fn strip_quotes(tag: &str) -> &str {
+pub(crate) fn strip_quotes(tag: &str) -> &str {
     tag.strip_prefix('"')
         .and_then(|tag| tag.strip_suffix('"'))
         .unwrap_or(tag)

@@ -1,4 +1,9 @@
 //! Adapters of the object-store port: where bytes live, and how clients reach them.
 
+mod bucket_name;
+mod conditions;
+pub mod credentials;
 pub mod local;
+pub mod s3;
 pub mod signer;
+mod web;

@@ -173,6 +173,10 @@ impl App {
     }
 
     /// A change of metadata: forward if its sidecar stands and nobody has changed the row since, else back.
+    ///
+    /// Back is not a deletion: whoever decides on one and stands still before it would, when it goes on, remove what a
+    /// later change has written under the same epoch. So the row moves on to an epoch of its own, by compare-and-set, and
+    /// the abandoned sidecar is an old one from then on.
     async fn recover_update(&self, file: &File, intent: &Intent) -> Result<IntentStatus> {
         let from_version = intent
             .data
@@ -185,10 +189,22 @@ impl App {
         let Some(sidecar) = self.read_sidecar(&path).await? else {
             return Ok(IntentStatus::RolledBack);
         };
+        let occasion = self.occasion(RECOVERY);
         if from_version != Some(file.version) {
-            // The row went another way: the sidecar never became true.
-            self.objects.delete(&path).await?;
+            if file.state == FileState::Purging {
+                // The purge removes whatever stands beside the object.
+                return Ok(IntentStatus::RolledBack);
+            }
+            self.commit_update(file, file.supersede(intent.epoch, &occasion)?)
+                .await?;
             return Ok(IntentStatus::RolledBack);
+        }
+        if file.state == FileState::Trashed {
+            // Nothing but a recovery changes what is in the trash: it died when its sidecar stood.
+            let mut transition = file.supersede(file.epoch, &occasion)?;
+            transition.file.epoch = intent.epoch;
+            self.metadata.apply(transition).await?;
+            return Ok(IntentStatus::Committed);
         }
         let patch = FilePatch {
             filename: Some(sidecar.filename),
@@ -196,9 +212,10 @@ impl App {
             metadata: Some(sidecar.metadata),
             record: Some(sidecar.record.as_deref().map(RecordKey::parse).transpose()?),
         };
-        self.metadata
-            .apply(file.update(patch, &self.occasion(RECOVERY))?)
-            .await?;
+        let mut transition = file.update(patch, &occasion)?;
+        // A recovery that died itself had moved on further.
+        transition.file.epoch = intent.epoch;
+        self.metadata.apply(transition).await?;
         Ok(IntentStatus::Committed)
     }
 

@@ -47,6 +47,15 @@ impl Subject {
         }
     }
 
+    /// Works in a bucket that is there and empty. `guard` lives as long as the subject, and may remove it.
+    pub fn in_bucket(store: Arc<dyn ObjectStore>, bucket: String, guard: impl Any + Send + Sync) -> Self {
+        Self {
+            store,
+            bucket,
+            _guard: Box::new(guard),
+        }
+    }
+
     /// A key in the bucket.
     pub fn path(&self, key: &str) -> ObjectPath {
         ObjectPath::new(&self.bucket, key)

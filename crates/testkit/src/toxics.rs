@@ -101,7 +101,7 @@ async fn accept(
         match (&listener, refusing) {
             // A closed port refuses; its number stays ours, because nobody else is given it so soon.
             (Some(_), true) => listener = None,
-            (None, false) => listener = listen_again(address).await,
+            (None, false) => listener = listen_again(address),
             _ => {}
         }
         tokio::select! {
@@ -115,7 +115,7 @@ async fn accept(
     }
 }
 
-async fn listen_again(address: SocketAddr) -> Option<TcpListener> {
+fn listen_again(address: SocketAddr) -> Option<TcpListener> {
     let socket = tokio::net::TcpSocket::new_v4().ok()?;
     socket.set_reuseaddr(true).ok()?;
     socket.bind(address).ok()?;
@@ -215,8 +215,10 @@ async fn pass_until_broken(
             Toxic::CutAfter { bytes } if back => {
                 count = count.min(usize::try_from(bytes.saturating_sub(passed)).unwrap_or(usize::MAX));
             }
-            // What was read just before the fault is lost in it.
-            Toxic::BlackHole => continue,
+            // TCP loses nothing within a connection: what was on its way arrives when the fault is over.
+            Toxic::BlackHole if toxic.wait_for(|toxic| *toxic != Toxic::BlackHole).await.is_err() => {
+                return End::Broken;
+            }
             Toxic::Reset => return End::Broken,
             _ => {}
         }

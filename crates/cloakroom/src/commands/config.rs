@@ -4,7 +4,9 @@ use clap::Subcommand;
 
 use super::{Failure, print};
 use crate::cli::ConfigArgs;
-use crate::config::{missing_for_serving, show};
+use crate::config::checks::missing_for_serving;
+use crate::config::show;
+use crate::config::values::Value as _;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -68,11 +70,22 @@ fn check(args: &ConfigArgs, dev: bool) -> Result<(), Failure> {
     for notice in &config.notices {
         print(&format!("note: {notice}\n"))?;
     }
-    let missing = if dev {
-        Vec::new()
-    } else {
-        missing_for_serving(&config.settings)
-    };
+    let settings = &config.settings;
+    print(&format!(
+        "database: {}\nstore:    {}\nshared:   {}\n",
+        settings.database_description(),
+        settings.store_description(),
+        if settings.is_shared() {
+            "several servers and workers may run"
+        } else {
+            "one process (several need PostgreSQL and S3)"
+        }
+    ))?;
+    match &settings.redis_url {
+        Some(url) => print(&format!("redis:    {}\n", url.show()))?,
+        None => print("redis:    none; every process counts by itself, leases are in the database\n")?,
+    }
+    let missing = missing_for_serving(settings, dev);
     if !missing.is_empty() {
         return Err(Failure::configuration(missing));
     }

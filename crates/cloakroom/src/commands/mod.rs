@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod get;
+pub mod import;
 pub mod ls;
 pub mod migrate;
 pub mod openapi;
@@ -12,6 +13,7 @@ pub mod session;
 pub mod smoke;
 pub mod status;
 pub mod token;
+pub mod worker;
 
 use std::fmt;
 use std::io::Write as _;

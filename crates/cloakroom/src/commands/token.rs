@@ -16,7 +16,7 @@ use crate::config::values::{Period, Raw, Value as _};
 use crate::data_dir::{DataDir, DataDirError, keys_of, occupant};
 use crate::dev::{DevKeys, TokenRequest};
 use crate::runtime::{secret_text, wall_time};
-use crate::wire;
+use crate::wire::{self, EmbeddedEndpoint, Preparation};
 
 /// How long to wait for the running server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -115,8 +115,12 @@ fn mint(args: MintArgs) -> Result<(), Failure> {
 
 async fn create_service(args: CreateServiceArgs) -> Result<(), Failure> {
     let config = args.config.load(true)?;
+    if !config.settings.needs_data_dir(false) {
+        let secret = create_here(&config, None, args).await?;
+        return print(&format!("{secret}\n"));
+    }
     let secret = match DataDir::open(&config.settings.data_dir) {
-        Ok(data_dir) => create_here(&config, &data_dir, args).await?,
+        Ok(data_dir) => create_here(&config, Some(&data_dir), args).await?,
         // A server has the database; it is asked to do it.
         Err(DataDirError::InUse { .. }) => create_through_server(&config, args).await?,
         Err(error) => return Err(Failure::new(error)),
@@ -134,12 +138,15 @@ fn expiry(now: Timestamp, ttl: Option<Period>) -> Result<Option<Timestamp>, Fail
 
 async fn create_here(
     config: &Config,
-    data_dir: &DataDir,
+    data_dir: Option<&DataDir>,
     args: CreateServiceArgs,
 ) -> Result<String, Failure> {
     // Nothing is signed here, so credentials that nobody knows will do.
-    let credentials = Credentials::new("none", secret_text::<32>());
-    let instance = wire::open_app(config, data_dir, "http://localhost", credentials).await?;
+    let nobody = EmbeddedEndpoint {
+        url: "http://localhost".to_owned(),
+        credentials: Credentials::new("none", secret_text::<32>()),
+    };
+    let instance = wire::open_app(config, data_dir, Some(nobody), Preparation::None).await?;
     let operator = Principal {
         subject: "command-line".to_owned(),
         role: Role::Admin,
@@ -160,7 +167,7 @@ async fn create_here(
         .create_service_token(&operator, new, &secret)
         .await
         .map_err(Failure::new)?;
-    instance.close().map_err(Failure::new)?;
+    instance.close().await?;
     Ok(secret)
 }
 

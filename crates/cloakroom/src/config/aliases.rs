@@ -7,14 +7,12 @@ pub const COLLECTION_ALIASES: &[(&str, &str)] =
 /// Variables of the founding documents that nothing reads yet. They are reported, so that nobody believes that they
 /// do something.
 pub const UNUSED: &[(&str, &str)] = &[
-    ("DATABASE_URL", "metadata is kept in SQLite, in data_dir"),
-    ("REDIS_URL", "one node needs no shared counters"),
     ("ALERT_WEBHOOK_URL", "no alerts are sent"),
     (
         "BACKEND_SERVICE_TOKEN",
         "make one with `cloakroom token create-service`",
     ),
-    ("CDN_URL", "downloads are signed for the S3 endpoint"),
+    ("CDN_URL", "downloads are signed for s3.public_url"),
 ];
 
 /// Variables beginning with `CLOAKROOM_` that are not settings: where the configuration is, and what the client

@@ -3,7 +3,9 @@
 //! The only place of the program that reads the environment. All problems are reported at once, each in one line
 //! that names the key or the variable at fault, and never a secret.
 
+pub mod adapters;
 pub mod aliases;
+pub mod checks;
 pub mod collections;
 pub mod layers;
 pub mod presets;
@@ -22,21 +24,6 @@ use self::values::Raw;
 
 /// The file that is read when nothing names another one.
 const FILE_NAME: &str = "cloakroom.toml";
-/// Secret keys that everybody knows: the defaults of other servers, and the placeholders of the founding documents.
-const KNOWN_SECRETS: &[&str] = &[
-    "minioadmin",
-    "minio123",
-    "changeme",
-    "password",
-    "secret",
-    "your_secure_access_key",
-    "your_secure_secret_key",
-    "production_access_key",
-    "production_secret_key",
-];
-/// S3 clients refuse shorter secret keys (MinIO's rule).
-const SECRET_KEY_CHARS_MIN: usize = 8;
-
 /// Everything that configuration is read from.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
@@ -93,17 +80,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// The address that S3 signatures are made for, if configuration says one.
-    pub fn s3_public_url(&self) -> Option<String> {
-        let tls = self.settings.s3_use_ssl.unwrap_or(false);
-        let url = self
-            .settings
-            .s3_public_url
-            .as_ref()
-            .or(self.settings.s3_endpoint.as_ref());
-        url.map(|url| url.with_scheme(tls))
-    }
-
     /// Which log lines are written.
     pub fn log_filter(&self) -> &str {
         match (&self.settings.log_level, self.settings.debug) {
@@ -129,19 +105,13 @@ pub fn load(inputs: &Inputs) -> Result<Config, Vec<Problem>> {
             return Err(problems);
         }
     };
-    problems.extend(contradictions(&settings, inputs.dev));
+    problems.extend(checks::contradictions(&settings, inputs.dev));
     let collections = layers.collections(&settings, inputs, &mut origins, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
     let mut notices = layers.notices;
-    if let Some(endpoint) = &settings.s3_endpoint {
-        notices.push(format!(
-            "s3.endpoint is {}: this version keeps files in data_dir and serves them itself, so that address must lead to {}",
-            endpoint.with_scheme(settings.s3_use_ssl.unwrap_or(false)),
-            settings.s3_listen.0
-        ));
-    }
+    notices.extend(checks::notices(&settings));
     Ok(Config {
         settings,
         collections,
@@ -346,75 +316,6 @@ fn file_layer(inputs: &Inputs, dotenv: &Variables) -> Layer {
             ..Layer::default()
         },
     }
-}
-
-/// What must hold between settings.
-fn contradictions(settings: &Settings, dev: bool) -> Vec<Problem> {
-    let mut found = Vec::new();
-    let mut problem = |text: String| found.push(Problem(text));
-    for (key, url) in [
-        ("s3.public_url", &settings.s3_public_url),
-        ("s3.endpoint", &settings.s3_endpoint),
-    ] {
-        let scheme = url.as_ref().and_then(values::BaseUrl::scheme);
-        match (scheme, settings.s3_use_ssl) {
-            (Some("http"), Some(true)) => {
-                problem(format!("{key} is an http address, and s3.use_ssl is true"));
-            }
-            (Some("https"), Some(false)) if key == "s3.endpoint" => {
-                problem(format!("{key} is an https address, and s3.use_ssl is false"));
-            }
-            _ => {}
-        }
-    }
-    match (&settings.s3_access_key, &settings.s3_secret_key) {
-        (Some(_), None) => problem("s3.access_key is set and s3.secret_key is not".to_owned()),
-        (None, Some(_)) => problem("s3.secret_key is set and s3.access_key is not".to_owned()),
-        (Some(access), Some(secret)) if !dev => {
-            if KNOWN_SECRETS.contains(&secret.expose()) || KNOWN_SECRETS.contains(&access.expose()) {
-                problem("s3.access_key or s3.secret_key is a default that everybody knows; choose others (only --dev takes these)".to_owned());
-            } else if secret.expose().chars().count() < SECRET_KEY_CHARS_MIN {
-                problem(format!(
-                    "s3.secret_key must have at least {SECRET_KEY_CHARS_MIN} characters"
-                ));
-            }
-        }
-        _ => {}
-    }
-    if settings.retry_initial_delay > settings.retry_max_delay {
-        problem("retry.initial_delay must be at most retry.max_delay".to_owned());
-    }
-    let (api, s3) = (settings.server_listen.0, settings.s3_listen.0);
-    if api.port() == s3.port()
-        && api.port() != 0
-        && (api.ip() == s3.ip() || api.ip().is_unspecified() || s3.ip().is_unspecified())
-    {
-        problem(format!(
-            "server.listen and s3.listen are both port {}",
-            api.port()
-        ));
-    }
-    found
-}
-
-/// What a server needs beside a configuration without contradictions: keys to check tokens with, and credentials of
-/// the S3 endpoint. Under `--dev` both are made.
-pub fn missing_for_serving(settings: &Settings) -> Vec<Problem> {
-    let mut missing = Vec::new();
-    if settings.auth_public_key_files.is_empty()
-        && settings.auth_public_key.is_none()
-        && settings.auth_jwks_file.is_none()
-    {
-        missing.push(Problem(
-            "no keys to check access tokens with: set auth.public_key_files, auth.public_key or auth.jwks_file, or start with --dev to try things out".to_owned(),
-        ));
-    }
-    if settings.s3_access_key.is_none() {
-        missing.push(Problem(
-            "no credentials for the S3 endpoint: set s3.access_key and s3.secret_key, or start with --dev to try things out".to_owned(),
-        ));
-    }
-    missing
 }
 
 #[cfg(test)]

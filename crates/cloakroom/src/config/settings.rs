@@ -7,7 +7,9 @@ use cloakroom_metadata::TablePrefix;
 use cloakroom_signing::{Region, Secret};
 
 use super::values::{
-    BaseUrl, BucketName, ListenAddress, LogFilter, LogFormat, Period, Raw, Size, TokenAlgorithms, Value,
+    BaseUrl, BucketAddressing, BucketName, CapabilityOverrides, DatabaseUrl, ListenAddress, LogFilter,
+    LogFormat, NatsUrl, Networks, Period, RateLimit, Raw, RedisUrl, ServerSideEncryption, Size, StoreKind,
+    TokenAlgorithms, Value, WorkerListen,
 };
 
 /// One setting: what may be written, where, and what it means.
@@ -106,7 +108,8 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Directory that everything is kept in: the database, the objects, the development keys. Made when it is absent.
+    /// Directory that everything is kept in which is kept here: the SQLite database, the objects of the local store, the
+    /// development keys. Made when it is absent. With PostgreSQL and S3 there is none.
     data_dir: PathBuf = "data_dir", "./data";
     /// More to see while looking for a mistake: more log lines, unless `log.level` says which.
     debug: bool = "debug", "false", aliases ["DEBUG"];
@@ -119,30 +122,90 @@ settings! {
     server_cors_origins: Vec<String> = "server.cors_origins", "", dev "*";
     /// How long requests under way may take to finish after SIGTERM or SIGINT.
     server_shutdown_grace: Period = "server.shutdown_grace", "30s", from "0s" to "30s";
+    /// How long a start waits for a database and an S3 service that do not answer yet.
+    server_startup_timeout: Period = "server.startup_timeout", "30s", from "0s" to "1h";
+    /// Proxies whose `X-Forwarded-For` is believed. Empty: nobody's, and the address of the connection counts.
+    server_trusted_proxies: Networks = "server.trusted_proxies", "";
 
-    /// Where the embedded S3 endpoint listens. Containers set `0.0.0.0:9000`.
+    /// Where bytes are kept: `local` in files of `data_dir`, behind an S3 endpoint of our own; `s3` in an S3 service; `auto`
+    /// in S3 where `s3.endpoint` is set, else local.
+    store_kind: StoreKind = "store.kind", "auto";
+
+    /// Where the embedded S3 endpoint of the local store listens. Containers set `0.0.0.0:9000`. With an S3 service as the
+    /// store there is no such endpoint.
     s3_listen: ListenAddress = "s3.listen", "127.0.0.1:9000";
-    /// Address under which clients reach the S3 endpoint; upload and download URLs are signed for it. Empty:
-    /// `s3.endpoint`, else the address that is listened on.
-    s3_public_url: Option<BaseUrl> = "s3.public_url", "", aliases ["S3_PRESIGN_ENDPOINT"];
-    /// The S3 address of deployments that know only one. This version keeps files itself, so it must lead to
-    /// `s3.listen`; it is used where `s3.public_url` is empty.
+    /// Address of the S3 service that files are kept in, as this process reaches it. Empty with `store.kind` `s3`: AWS, in
+    /// `s3.region`.
     s3_endpoint: Option<BaseUrl> = "s3.endpoint", "", aliases ["S3_ENDPOINT", "S3_ENDPOINT_URL", "MINIO_ENDPOINT"];
+    /// Address under which clients reach the S3 service, or the embedded endpoint; upload and download URLs are signed for
+    /// it. Empty: `s3.endpoint`, else the address that is listened on.
+    s3_public_url: Option<BaseUrl> = "s3.public_url", "", aliases ["S3_PRESIGN_ENDPOINT"];
     /// Whether S3 addresses written without a scheme are `https`. Must not contradict one that is written.
     s3_use_ssl: Option<bool> = "s3.use_ssl", "", aliases ["S3_USE_SSL", "MINIO_SECURE"];
+    /// Where the name of a bucket stands in the addresses of the S3 service: `path`, `virtual` (in the host), or `auto`:
+    /// `virtual` at AWS, else `path`.
+    s3_addressing: BucketAddressing = "s3.addressing", "auto";
     /// Region that signatures are made and checked for.
     s3_region: Region = "s3.region", "us-east-1", aliases ["S3_REGION", "MINIO_REGION"];
-    /// Access key of the S3 endpoint. Under `--dev` a random one is made and kept when none is set.
+    /// Access key of the S3 service, or of the embedded endpoint. For the embedded one a random key is made and kept under
+    /// `--dev` when none is set.
     s3_access_key: Option<Secret> = "s3.access_key", "", aliases ["S3_ACCESS_KEY", "MINIO_ACCESS_KEY", "MINIO_ROOT_USER"];
-    /// Secret key of the S3 endpoint, at least 8 characters. Under `--dev` a random one is made and kept when none is set.
+    /// Secret key that belongs to it, at least 8 characters.
     s3_secret_key: Option<Secret> = "s3.secret_key", "", aliases ["S3_SECRET_KEY", "MINIO_SECRET_KEY", "MINIO_ROOT_PASSWORD"];
+    /// Access key that uploads are signed with instead, where clients should be given URLs of a user who may only write.
+    s3_upload_access_key: Option<Secret> = "s3.upload_access_key", "";
+    /// Secret key that belongs to it.
+    s3_upload_secret_key: Option<Secret> = "s3.upload_secret_key", "";
     /// Bucket of every collection that does not name its own in the configuration. Empty: the bucket of its preset.
     s3_bucket: Option<BucketName> = "s3.bucket", "", aliases ["S3_BUCKET"];
-    /// Origins of web pages that may upload to and download from the S3 endpoint (CORS), `*` for all.
+    /// Origins of web pages that may upload to and download from S3 (CORS), `*` for all.
     s3_cors_origins: Vec<String> = "s3.cors_origins", "", dev "*";
+    /// Whether missing buckets of the S3 service are made and set up (CORS, lifecycle) at every start.
+    s3_bootstrap: bool = "s3.bootstrap", "true";
+    /// ARN of the queue or topic that the S3 service is told to notify of uploads when buckets are set up. Empty: its
+    /// notifications stay as they are.
+    s3_notify: Option<String> = "s3.notify", "";
+    /// Longest wait for a connection to the S3 service.
+    s3_connect_timeout: Period = "s3.connect_timeout", "3s", from "100ms" to "1m";
+    /// Longest wait for an answer of the S3 service, all attempts together.
+    s3_request_timeout: Period = "s3.request_timeout", "30s", from "1s" to "10m";
+    /// How the S3 service encrypts objects: `AES256`, `aws:kms`. Empty: as its bucket says.
+    s3_encryption: Option<ServerSideEncryption> = "s3.encryption", "";
+    /// Id of the key for `aws:kms`. Empty: the default key of the service.
+    s3_kms_key_id: Option<String> = "s3.kms_key_id", "";
+    /// Storage class of the objects in the S3 service, such as `STANDARD_IA`. Empty: its default.
+    s3_storage_class: Option<String> = "s3.storage_class", "";
+    /// What the S3 service can and cannot do, where it differs from what is usual.
+    s3_capabilities: CapabilityOverrides = "s3.capabilities", "";
 
+    /// The database. Empty: SQLite, in `data_dir`. `postgresql+asyncpg://` is read as `postgresql://`; `sslmode` and other
+    /// parameters of libpq may follow.
+    database_url: Option<DatabaseUrl> = "database.url", "", aliases ["DATABASE_URL"];
     /// Beginning of every table name, for a database that is shared.
     database_table_prefix: TablePrefix = "database.table_prefix", "cloakroom";
+    /// Connections to PostgreSQL that are kept.
+    database_pool_size: u32 = "database.pool_size", "10", from "1" to "1000", aliases ["DB_POOL_SIZE"];
+    /// Connections beyond these while there is much to do.
+    database_max_overflow: u32 = "database.max_overflow", "20", from "0" to "1000", aliases ["DB_MAX_OVERFLOW"];
+    /// How long an operation waits for a free connection.
+    database_pool_timeout: Period = "database.pool_timeout", "30s", from "100ms" to "10m", aliases ["DB_POOL_TIMEOUT"];
+    /// Age at which a connection is replaced.
+    database_pool_recycle: Period = "database.pool_recycle", "1h", from "1s" to "7d", aliases ["DB_POOL_RECYCLE"];
+    /// Whether a connection that has rested is asked whether it lives before it is used.
+    database_pool_pre_ping: bool = "database.pool_pre_ping", "true", aliases ["DB_POOL_PRE_PING"];
+    /// How long a connection to PostgreSQL may take to be made.
+    database_connect_timeout: Period = "database.connect_timeout", "5s", from "100ms" to "1m";
+    /// How long a statement may take.
+    database_statement_timeout: Period = "database.statement_timeout", "10s", from "100ms" to "10m";
+
+    /// Redis, where several nodes share the counters of rate limits and the janitor's lease. Empty: every node counts by
+    /// itself, and the lease is in the database.
+    redis_url: Option<RedisUrl> = "redis.url", "", aliases ["REDIS_URL"];
+
+    /// How often one user may sign uploads.
+    limits_sign_per_user: RateLimit = "limits.sign_per_user", "10/min", dev "0";
+    /// How often uploads may be signed from one address.
+    limits_sign_per_address: RateLimit = "limits.sign_per_address", "60/min", dev "0";
 
     /// PEM files with public keys that access tokens are checked with, read again when they change.
     auth_public_key_files: Vec<String> = "auth.public_key_files", "";
@@ -165,12 +228,28 @@ settings! {
     /// Bytes that one owner may store and have reserved. Empty: no limit.
     uploads_quota: Option<Size> = "uploads.quota", "";
 
+    /// An SQS queue in which the S3 service says what was uploaded.
+    bucket_events_sqs_queue_url: Option<String> = "bucket_events.sqs_queue_url", "";
+    /// Address of SQS. Empty: that of the queue's URL.
+    bucket_events_sqs_endpoint: Option<BaseUrl> = "bucket_events.sqs_endpoint", "";
+    /// A NATS server through which the S3 service says what was uploaded.
+    bucket_events_nats_url: Option<NatsUrl> = "bucket_events.nats_url", "";
+    /// The subject there.
+    bucket_events_nats_subject: String = "bucket_events.nats_subject", "cloakroom.bucket-events";
+    /// Token that an S3 service must send as `Authorization: Bearer` to `POST /api/v1/bucket-events`, at least 16 characters.
+    /// Empty: there is no such route.
+    bucket_events_token: Option<Secret> = "bucket_events.token", "";
+
+    /// Where a process of the command `worker` answers `/health/live`, `/health/ready` and `/metrics`; `off` for nowhere.
+    worker_listen: WorkerListen = "worker.listen", "127.0.0.1:8001";
     /// Jobs that run at the same time in this process.
     worker_concurrency: u32 = "worker.concurrency", "4", from "1" to "256";
     /// How long a claimed job belongs to its worker without a sign of life.
     worker_lease: Period = "worker.lease", "15s", from "5s" to "1h";
     /// How often expired uploads, emptied trash and interrupted work are looked for.
     worker_sweep_every: Period = "worker.sweep_every", "1m", from "1s" to "1h";
+    /// How long the one worker that sweeps stays the one without a sign of life.
+    worker_leader_lease: Period = "worker.leader_lease", "15s", from "1s" to "10m";
 
     /// Attempts of a job in all, the first one included.
     retry_max_attempts: u32 = "retry.max_attempts", "3", from "1" to "100";

@@ -62,6 +62,13 @@ Durations are written `30s`, `15m`, `24h`, `7d`, `1h30m` or as seconds; sizes as
 
 Outside `--dev` the server refuses to start with credentials that everybody knows (`minioadmin` and the like), and
 without keys to check access tokens with.
+
+## Database and store
+
+Addresses alone choose: with nothing set, rows are in SQLite and bytes in files of `data_dir`, behind an S3 endpoint of our
+own. `DATABASE_URL` puts the rows into PostgreSQL, `S3_ENDPOINT` the bytes into that S3 service; every pair works.
+Several processes need both, for they share nothing else: see [Scaling out](guides/scaling.md). `REDIS_URL` lets them count
+together. `cloakroom config check` says what is chosen.
 ";
 
 /// `docs/configuration.md`.

@@ -1,7 +1,10 @@
 use std::path::Path;
 
+use cloakroom_signing::Addressing;
 use proptest::prelude::*;
 
+use super::adapters::{Database, Store};
+use super::checks::{missing_for_serving, missing_for_working};
 use super::*;
 
 struct Fixture {
@@ -190,14 +193,15 @@ fn the_scheme_of_an_address_and_use_ssl_agree() {
         .environment("MINIO_ENDPOINT", "minio:9000")
         .environment("MINIO_SECURE", "true");
     assert_eq!(
-        secure.load().s3_public_url().as_deref(),
+        secure.load().settings.s3_public_address().as_deref(),
         Some("https://minio:9000")
     );
     let plain = fixture()
         .environment("S3_ENDPOINT", "http://a:1")
         .environment("S3_PRESIGN_ENDPOINT", "http://b:2/");
-    assert_eq!(plain.load().s3_public_url().as_deref(), Some("http://b:2"));
-    assert_eq!(plain.load().notices.len(), 1);
+    let settings = plain.load().settings;
+    assert_eq!(settings.s3_public_address().as_deref(), Some("http://b:2"));
+    assert_eq!(settings.store(), Store::S3("http://a:1".into()));
     let contradiction = plain.environment("S3_USE_SSL", "true");
     assert_eq!(
         contradiction.problems(),
@@ -221,6 +225,11 @@ fn both_endpoints_on_one_port_is_a_problem() {
         "--s3-listen",
     );
     assert_eq!(free.problems(), [""; 0]);
+    // An S3 service listens elsewhere.
+    let elsewhere = super::tests::fixture()
+        .environment("CLOAKROOM_SERVER_LISTEN", ":9000")
+        .environment("S3_ENDPOINT", "http://minio:9000");
+    assert_eq!(elsewhere.problems(), [""; 0]);
 }
 
 #[test]
@@ -284,13 +293,149 @@ fn development_has_other_defaults() {
 #[test]
 fn a_server_needs_keys_and_credentials() {
     let bare = fixture().load();
-    assert_eq!(missing_for_serving(&bare.settings).len(), 2);
+    assert_eq!(missing_for_serving(&bare.settings, false).len(), 2);
+    assert_eq!(missing_for_serving(&bare.settings, true), []);
     let ready = fixture()
         .environment("CLOAKROOM_AUTH_JWKS_FILE", "keys.json")
         .environment("S3_ACCESS_KEY", "AK1234567")
         .environment("S3_SECRET_KEY", "a-secret-of-mine")
         .load();
-    assert_eq!(missing_for_serving(&ready.settings), []);
+    assert_eq!(missing_for_serving(&ready.settings, false), []);
+}
+
+#[test]
+fn addresses_alone_choose_the_adapters() {
+    let embedded = fixture().load().settings;
+    assert_eq!(
+        (embedded.database(), embedded.store()),
+        (Database::Sqlite(None), Store::Local)
+    );
+    assert!(embedded.needs_data_dir(false) && !embedded.is_shared());
+    let grown = fixture()
+        .environment("DATABASE_URL", "postgresql+asyncpg://ann:hush@db/files")
+        .environment("S3_ENDPOINT_URL", "http://ceph:8080")
+        .environment("REDIS_URL", "redis://:hush@cache:6379/0");
+    let config = grown.load();
+    let settings = &config.settings;
+    assert_eq!(settings.store(), Store::S3("http://ceph:8080".into()));
+    assert_eq!(
+        settings.database_description().to_string(),
+        "PostgreSQL at postgresql://ann:********@db/files"
+    );
+    assert!(settings.is_shared() && !settings.needs_data_dir(false) && settings.needs_data_dir(true));
+    let shown = format!("{}{}{config:?}", show::table(&config), show::json(&config));
+    assert!(!shown.contains("hush"), "{shown}");
+    let half = fixture()
+        .environment("DATABASE_URL", "postgres://db/files")
+        .load()
+        .settings;
+    assert!(half.needs_data_dir(false) && !half.is_shared());
+    let file = fixture()
+        .environment("DATABASE_URL", "sqlite:///var/lib/files.db")
+        .environment("S3_ENDPOINT", "http://ceph")
+        .load();
+    assert_eq!(
+        file.settings.database(),
+        Database::Sqlite(Some("/var/lib/files.db".into()))
+    );
+    assert!(!file.settings.needs_data_dir(false) && !file.settings.is_shared());
+}
+
+#[test]
+fn aws_needs_no_address() {
+    let aws = fixture()
+        .file("cloakroom.toml", "[store]\nkind = \"s3\"\n")
+        .environment("S3_REGION", "eu-west-1");
+    let settings = aws.load().settings;
+    let url = "https://s3.eu-west-1.amazonaws.com";
+    assert_eq!(settings.store(), Store::S3(url.into()));
+    let addressing =
+        |settings: &Settings, url: &str| settings.endpoint(url).expect("an endpoint").addressing();
+    assert_eq!(addressing(&settings, url), Addressing::VirtualHost);
+    assert_eq!(addressing(&settings, "http://ceph:8080"), Addressing::Path);
+    let said = aws.environment("CLOAKROOM_S3_ADDRESSING", "path").load().settings;
+    assert_eq!(addressing(&said, url), Addressing::Path);
+}
+
+#[test]
+fn what_contradicts_itself_is_refused() {
+    for (name, value, part) in [
+        (
+            "CLOAKROOM_STORE_KIND",
+            "local",
+            "store.kind is local, and s3.endpoint",
+        ),
+        ("CLOAKROOM_S3_KMS_KEY_ID", "a-key", "s3.encryption is not aws:kms"),
+        (
+            "CLOAKROOM_S3_UPLOAD_ACCESS_KEY",
+            "AKUP",
+            "s3.upload_secret_key is not",
+        ),
+        (
+            "CLOAKROOM_S3_CONNECT_TIMEOUT",
+            "1m",
+            "s3.connect_timeout must be at most",
+        ),
+        ("CLOAKROOM_BUCKET_EVENTS_TOKEN", "hush", "at least 16 characters"),
+        (
+            "CLOAKROOM_BUCKET_EVENTS_SQS_ENDPOINT",
+            "http://sqs",
+            "sqs_queue_url is not",
+        ),
+    ] {
+        let problems = fixture()
+            .environment("S3_ENDPOINT", "http://ceph")
+            .environment(name, value)
+            .problems();
+        assert!(
+            problems.len() == 1 && problems[0].contains(part),
+            "{name}: {problems:?}"
+        );
+        assert!(!problems[0].contains("hush"));
+    }
+    let problems = fixture()
+        .environment("CLOAKROOM_S3_ENCRYPTION", "AES256")
+        .problems();
+    assert!(
+        problems.len() == 1 && problems[0].contains("S3_ENDPOINT"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn an_s3_service_needs_credentials_of_its_own() {
+    let none = fixture().environment("S3_ENDPOINT", "http://ceph").dev().load();
+    let missing = missing_for_serving(&none.settings, true);
+    assert_eq!(missing.len(), 1);
+    assert!(
+        missing[0].0.contains("S3_ACCESS_KEY") && missing[0].0.contains("http://ceph"),
+        "{missing:?}"
+    );
+    let known = fixture()
+        .environment("S3_ENDPOINT", "http://minio:9000")
+        .environment("S3_ACCESS_KEY", "minioadmin")
+        .environment("S3_SECRET_KEY", "minioadmin");
+    assert!(known.problems()[0].contains("a default that everybody knows"));
+    assert_eq!(known.dev().problems(), [""; 0]);
+}
+
+#[test]
+fn several_processes_need_what_they_share() {
+    let embedded = fixture().load();
+    let missing = missing_for_working(&embedded.settings);
+    assert_eq!(missing.len(), 1);
+    assert!(
+        missing[0]
+            .0
+            .starts_with("several processes need PostgreSQL and S3: set DATABASE_URL and S3_ENDPOINT")
+    );
+    let shared = fixture()
+        .environment("DATABASE_URL", "postgres://db/files")
+        .environment("S3_ENDPOINT", "http://ceph")
+        .environment("S3_ACCESS_KEY", "AK1234567")
+        .environment("S3_SECRET_KEY", "a-secret-of-mine")
+        .load();
+    assert_eq!(missing_for_working(&shared.settings), []);
 }
 
 #[test]

@@ -94,11 +94,7 @@ async fn a_killed_redis_leaves_each_node_to_its_own_count() {
     assert_eq!(admitted, 10, "its own count holds, too");
     assert!(limiter.degraded().is_some());
     let _again = Server::start_at(port);
-    until("it counts together again", async || {
-        admit(&limiter, "bob").await;
-        limiter.degraded().is_none()
-    })
-    .await;
+    until("it counts together again", async || limiter.degraded().is_none()).await;
 }
 
 #[tokio::test]
@@ -121,11 +117,7 @@ async fn a_redis_that_stands_still_holds_nobody_up() {
             .is_some_and(|reason| reason.contains("in time"))
     );
     server.signal("-CONT");
-    until("it counts together again", async || {
-        admit(&limiter, "bob").await;
-        limiter.degraded().is_none()
-    })
-    .await;
+    until("it counts together again", async || limiter.degraded().is_none()).await;
 }
 
 #[tokio::test]

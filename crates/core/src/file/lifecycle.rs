@@ -283,6 +283,23 @@ impl File {
         Ok(transition)
     }
 
+    /// Gives the file an epoch beyond one under which a change was begun and abandoned, in the trash too: whatever was or
+    /// will still be written under that one never counts.
+    pub fn supersede(&self, abandoned: u32, occasion: &Occasion<'_>) -> Result<Transition, Refusal> {
+        if matches!(
+            self.state,
+            FileState::Reaping | FileState::Expired | FileState::Purging
+        ) {
+            return Err(self.illegal(self.state));
+        }
+        let mut transition = self.succeed(self.state, EventKind::Updated, occasion);
+        transition.file.epoch = self.epoch.max(abandoned) + 1;
+        let data = &mut transition.event.data;
+        data.insert("changed".to_owned(), Vec::<&str>::new().into());
+        data.insert("superseded_epoch".to_owned(), abandoned.into());
+        Ok(transition)
+    }
+
     /// What this file adds to its owner's stored bytes.
     fn counted_bytes(&self) -> i64 {
         self.verified

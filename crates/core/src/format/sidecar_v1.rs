@@ -86,10 +86,10 @@ impl SidecarV1 {
             format: 1,
             file_id: file.id.0,
             epoch: file.epoch,
-            state: if file.state == FileState::Processing {
-                FileState::Ready
-            } else {
-                file.state
+            // Being in the trash is said by the row alone, and undone without a new revision.
+            state: match file.trash.map_or(file.state, |trash| trash.from) {
+                FileState::Processing => FileState::Ready,
+                state => state,
             }
             .as_str()
             .to_owned(),

@@ -456,6 +456,8 @@ pub struct Capabilities {
     pub part_reads: bool,
     /// Parts that are not listed when a multipart upload is completed are left out; else the completion is refused.
     pub unlisted_parts: bool,
+    /// Keeps a checksum of each algorithm for an object, not only of one.
+    pub several_checksums: bool,
     /// A delete and a conditional write at the same time happen one after the other.
     pub ordered_deletes: bool,
     /// A multipart upload remembers how it was begun, and its completion even after the key was written again.

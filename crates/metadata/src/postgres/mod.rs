@@ -7,6 +7,7 @@
 mod address;
 mod archive;
 mod connection;
+mod diagnosis;
 mod failure;
 mod files;
 mod inserts;
@@ -43,6 +44,7 @@ use self::signals::{Exchange, Herald};
 use self::statements::Statements;
 
 pub use self::address::InvalidAddress;
+pub use self::diagnosis::Diagnosis;
 pub use self::open::OpenError;
 pub use self::options::PostgresOptions;
 pub use self::tls::TlsError;

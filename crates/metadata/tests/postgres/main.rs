@@ -5,6 +5,7 @@
 mod commits;
 mod conformance;
 mod database;
+mod diagnosis;
 mod failures;
 mod grouping;
 mod network;

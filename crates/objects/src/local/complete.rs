@@ -9,12 +9,12 @@ use rustix::fd::AsFd;
 use sha2::Digest as _;
 
 use super::attributes::{OBJECT_XATTR, Record};
-use super::conditions::strip_quotes;
 use super::digests::{combine_crcs, compose, hex, multipart_etag, show_crc};
 use super::manifest::{self, COMPLETION, Completion, Manifest, read_completion};
 use super::multipart::{UploadPlace, open_part, remove_parts};
 use super::temp::TempFile;
 use super::{Shared, failure};
+use crate::conditions::strip_quotes;
 
 /// The smallest part other than the last (S3 API, "Amazon S3 multipart upload limits").
 const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;

@@ -12,7 +12,8 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::names::Opened;
-use super::{Shared, buckets, failure, layout, open_directory, open_file};
+use super::{Shared, failure, layout, open_directory, open_file};
+use crate::bucket_name::is_legal_name;
 
 /// Most keys on a page (S3 API, `ListObjectsV2`, `max-keys`).
 const PAGE_KEYS_MAX: u32 = 1_000;
@@ -64,7 +65,7 @@ struct Walk<'a> {
 
 /// A page of keys. Blocks.
 pub(super) fn list(shared: &Shared, bucket: &str, options: &ListOptions) -> Result<ObjectList> {
-    if !buckets::is_legal_name(bucket) {
+    if !is_legal_name(bucket) {
         return Err(ObjectError::NoSuchBucket(bucket.to_owned()));
     }
     shared.check_bucket(bucket)?;

@@ -15,7 +15,6 @@ mod attributes;
 mod buckets;
 mod buffers;
 mod complete;
-mod conditions;
 mod digests;
 mod failure;
 pub mod layout;
@@ -108,6 +107,13 @@ impl ObjectStore for LocalStore {
             generations: true,
             uneven_parts: true,
             conditional_copy: true,
+            conditional_copy_target: true,
+            conditional_completion: true,
+            part_reads: true,
+            unlisted_parts: true,
+            several_checksums: true,
+            ordered_deletes: true,
+            upload_memory: true,
         }
     }
 

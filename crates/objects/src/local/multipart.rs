@@ -18,7 +18,8 @@ use super::buckets::directory_names;
 use super::manifest::{self, MANIFEST, Manifest, read_completion, read_manifest};
 use super::names::{DIRECTORY_MODE, Place};
 use super::write::{self, fresh_generation};
-use super::{Shared, buckets, failure, on_blocking_thread, open_directory, open_file, temp};
+use super::{Shared, failure, on_blocking_thread, open_directory, open_file, temp};
+use crate::bucket_name::is_legal_name;
 
 /// Where uploads are, below the root.
 pub(super) const MULTIPART_DIRECTORY: &str = ".multipart";
@@ -188,7 +189,7 @@ pub(super) fn describe(
 
 /// Uploads under way. Blocks.
 pub(super) fn under_way(shared: &Shared, bucket: &str, prefix: &str) -> Result<Vec<MultipartUpload>> {
-    if !buckets::is_legal_name(bucket) {
+    if !is_legal_name(bucket) {
         return Err(ObjectError::NoSuchBucket(bucket.to_owned()));
     }
     shared.check_bucket(bucket)?;

@@ -9,7 +9,9 @@ use rustix::io::Errno;
 
 use super::attributes::{OBJECT_XATTR, Record};
 use super::temp::{TempFile, link_existing};
-use super::{Shared, buckets, conditions, failure, layout, sync};
+use super::{Shared, failure, layout, sync};
+use crate::bucket_name::is_legal_name;
+use crate::conditions;
 
 /// Mode of directories, before the umask.
 pub(super) const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o750);
@@ -31,7 +33,7 @@ pub(super) struct Place {
 impl Place {
     /// Checks bucket and key.
     pub(super) fn new(path: &ObjectPath) -> Result<Self> {
-        if !buckets::is_legal_name(&path.bucket) {
+        if !is_legal_name(&path.bucket) {
             return Err(ObjectError::NoSuchBucket(path.bucket.clone()));
         }
         if !(1..=KEY_BYTES_MAX).contains(&path.key.len()) {

@@ -15,6 +15,7 @@ use super::multipart::MULTIPART_DIRECTORY;
 use super::sync::DirectorySync;
 use super::temp::{FILE_MODE, Root, TEMP_DIRECTORY, TempFile, TempKind, temp_name};
 use super::{Shared, attributes, buckets, open_file};
+use crate::bucket_name::is_legal_name;
 
 /// Locked for as long as the store is open.
 const LOCK_FILE: &str = ".lock";
@@ -218,7 +219,7 @@ fn check_file_systems(root: &Root) -> rustix::io::Result<Option<PathBuf>> {
         let Ok(name) = entry.file_name().to_str() else {
             continue;
         };
-        if buckets::is_legal_name(name) || [TEMP_DIRECTORY, MULTIPART_DIRECTORY].contains(&name) {
+        if is_legal_name(name) || [TEMP_DIRECTORY, MULTIPART_DIRECTORY].contains(&name) {
             let stat = rustix::fs::statat(root, name, AtFlags::empty())?;
             if stat.st_dev != device {
                 return Ok(Some(root.path.join(name)));

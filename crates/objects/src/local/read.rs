@@ -22,7 +22,8 @@ use tokio::task::JoinHandle;
 use super::attributes::Record;
 use super::buffers::{BUFFER_BYTES, BufferPool, PooledBuffer};
 use super::names::{Opened, Place};
-use super::{Shared, conditions, failure, on_blocking_thread};
+use super::{Shared, failure, on_blocking_thread};
+use crate::conditions;
 
 /// Objects, or ranges, of up to so many bytes are read in one piece before the answer begins.
 const WHOLE_BYTES_MAX: u64 = 64 * 1024;

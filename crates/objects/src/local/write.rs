@@ -353,7 +353,7 @@ pub(super) fn copy(
     options.attributes.as_ref().map_or(Ok(()), check_attributes)?;
     shared.check_bucket(&to.bucket)?;
     let source = shared.open(from)?;
-    super::conditions::check_read(&options.source_conditions, &source.record.clone().into_info())?;
+    crate::conditions::check_read(&options.source_conditions, &source.record.clone().into_info())?;
     let mut temp = shared.create_temp()?;
     shared.append_file(&source.file, source.record.size_bytes, &mut temp, 0)?;
     let stat = rustix::fs::fstat(&temp).map_err(|error| failure::object(error, "look at the object"))?;

@@ -218,6 +218,74 @@ async fn a_change_of_metadata_that_stood_still_does_not_undo_a_later_one() {
     panic!("the scenario never ended");
 }
 
+/// Whoever led the janitor and stood still in the middle of a recovery goes on when another has recovered long since, and
+/// when somebody has changed the file again.
+#[tokio::test]
+async fn a_recovery_that_stood_still_does_not_undo_a_later_change() {
+    let named = |name: &str| FilePatch {
+        filename: Some(name.to_owned()),
+        metadata: Some(object(serde_json::json!({"name": name}))),
+        ..FilePatch::default()
+    };
+    for died_at in 0..POINTS_MAX {
+        let mut died = false;
+        for point in 0..POINTS_MAX {
+            let stores = Stores::new().await;
+            let healthy = stores.start();
+            let id = healthy.upload(&TWINS[0]).await;
+            healthy.work().await;
+            let plan = CrashPlan::at(died_at);
+            let doomed = sleeper(&stores, &plan);
+            let owner = ann();
+            died = tokio::select! {
+                _ = doomed.app.update_file(&owner, id, named("dead.bin"), None) => false,
+                () = plan.crashed() => true,
+            };
+            // The row goes on without the dead one's change.
+            healthy.app.delete_file(&ann(), id).await.expect("deleted");
+            healthy.app.restore_file(&ann(), id).await.expect("restored");
+            stores.clock.advance(SignedDuration::from_secs(61));
+            let paused = interrupted(
+                &stores,
+                point,
+                async |process| {
+                    process.app.recover_intents().await.expect("recovered");
+                },
+                async || {
+                    healthy.recover().await;
+                    healthy
+                        .app
+                        .update_file(&ann(), id, named("quick.bin"), None)
+                        .await
+                        .expect("updated");
+                },
+            )
+            .await;
+            healthy.recover().await;
+            let file = stores.file(id).await;
+            let keys = stores.keys().await;
+            let newest = keys.iter().filter(|key| key.ends_with(".attr.json")).max();
+            let newest =
+                newest.unwrap_or_else(|| panic!("died at {died_at}, stood still at {point}: {keys:?}"));
+            let sidecar = cloakroom_core::format::sidecar_v1::SidecarV1::decode(&stores.bytes(newest).await);
+            assert_eq!(
+                sidecar.expect("a sidecar").filename,
+                file.filename,
+                "died at {died_at}, stood still at {point}: sidecar and row agree ({keys:?})"
+            );
+            stores.assert_history(id).await;
+            stores.assert_quiet().await;
+            if !paused {
+                break;
+            }
+        }
+        if !died {
+            return;
+        }
+    }
+    panic!("the scenario never ended");
+}
+
 #[tokio::test]
 async fn a_purge_that_stood_still_leaves_nothing() {
     for point in 0..POINTS_MAX {

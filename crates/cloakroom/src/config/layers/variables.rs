@@ -280,14 +280,14 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_reported() {
         let layer = environment(&[
-            ("REDIS_URL", "redis://x"),
+            ("ALERT_WEBHOOK_URL", "https://x"),
             ("CLOAKROOM_SERVER_LISTN", "x"),
             ("CLOAKROOM_BIN", "x"),
         ]);
         assert_eq!(
             layer.notices,
             [
-                "REDIS_URL is not used by this version: one node needs no shared counters",
+                "ALERT_WEBHOOK_URL is not used by this version: no alerts are sent",
                 "CLOAKROOM_SERVER_LISTN is not a setting and is not used; did you mean CLOAKROOM_SERVER_LISTEN?",
             ]
         );

@@ -2,8 +2,11 @@
 //! TOML made of it; both are read by the same code, so that a setting means the same wherever it stands.
 
 mod choices;
+mod limits;
 mod names;
 mod quantities;
+mod servers;
+mod stores;
 
 use std::cmp::Ordering;
 use std::path::PathBuf;
@@ -11,8 +14,11 @@ use std::path::PathBuf;
 use cloakroom_signing::Secret;
 
 pub use choices::{LogFilter, LogFormat, TokenAlgorithms};
-pub use names::{BaseUrl, BucketName, ListenAddress};
+pub use limits::{Networks, RateLimit};
+pub use names::{BaseUrl, BucketName, ListenAddress, WorkerListen};
 pub use quantities::{Period, Size};
+pub use servers::{DatabaseUrl, NatsUrl, PostgresUrl, RedisUrl};
+pub use stores::{BucketAddressing, CapabilityOverrides, ServerSideEncryption, StoreKind};
 
 /// A value as written, before anybody knows what it should be.
 #[derive(Clone, Debug, PartialEq)]

@@ -30,6 +30,29 @@ impl Value for ListenAddress {
     }
 }
 
+/// Where a worker process answers questions about its health, if anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerListen(pub Option<SocketAddr>);
+
+impl Value for WorkerListen {
+    const KIND: &'static str = "an address and port such as 127.0.0.1:8001, or off";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match text_of::<Self>(raw)? {
+            // In the environment an empty value is none, so it has a word as well.
+            "" | "off" | "none" => Ok(Self(None)),
+            _ => ListenAddress::read(raw)
+                .map(|address| Self(Some(address.0)))
+                .map_err(|_| expected::<Self>(raw)),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0
+            .map_or_else(|| "off".to_owned(), |address| address.to_string())
+    }
+}
+
 /// The base address of a service: `http(s)://host[:port][/path]`, without a slash at its end. The scheme may be
 /// absent where another setting gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +182,12 @@ mod tests {
         for bad in ["ftp://x", "http://", "http://h?x=1", "a b"] {
             assert!(text::<BaseUrl>(bad).is_err(), "{bad}");
         }
+        assert_eq!(text::<WorkerListen>("off"), Ok(WorkerListen(None)));
+        assert_eq!(
+            text::<WorkerListen>(":8001").map(|l| l.show()),
+            Ok("0.0.0.0:8001".into())
+        );
+        assert!(text::<WorkerListen>("on").is_err());
         let refused = text::<BaseUrl>("http://user:hush@host").expect_err("credentials");
         assert!(!refused.contains("hush"), "{refused}");
     }

@@ -1,0 +1,205 @@
+//! What must hold between settings, and what a process needs beside a configuration without contradictions.
+
+use cloakroom_signing::Secret;
+
+use super::adapters::Store;
+use super::layers::Problem;
+use super::settings::Settings;
+use super::values::{BaseUrl, ServerSideEncryption, StoreKind};
+
+/// Secret keys that everybody knows: the defaults of other servers, and the placeholders of the founding documents.
+const KNOWN_SECRETS: &[&str] = &[
+    "minioadmin",
+    "minio123",
+    "rustfsadmin",
+    "changeme",
+    "password",
+    "secret",
+    "your_secure_access_key",
+    "your_secure_secret_key",
+    "production_access_key",
+    "production_secret_key",
+];
+/// S3 clients refuse shorter secret keys (MinIO's rule).
+const SECRET_KEY_CHARS_MIN: usize = 8;
+/// A token that lets strangers in is worth as much as its length.
+const TOKEN_CHARS_MIN: usize = 16;
+
+/// What must hold between settings.
+pub fn contradictions(settings: &Settings, dev: bool) -> Vec<Problem> {
+    let mut found = Vec::new();
+    schemes(settings, &mut found);
+    let pairs = [
+        (
+            "s3.access_key",
+            &settings.s3_access_key,
+            "s3.secret_key",
+            &settings.s3_secret_key,
+        ),
+        (
+            "s3.upload_access_key",
+            &settings.s3_upload_access_key,
+            "s3.upload_secret_key",
+            &settings.s3_upload_secret_key,
+        ),
+    ];
+    for pair in pairs {
+        found.extend(credentials(pair, dev).map(Problem));
+    }
+    found.extend(store(settings).into_iter().map(|text| Problem(text.to_owned())));
+    if settings.retry_initial_delay > settings.retry_max_delay {
+        found.push(Problem(
+            "retry.initial_delay must be at most retry.max_delay".to_owned(),
+        ));
+    }
+    if settings.s3_connect_timeout > settings.s3_request_timeout {
+        found.push(Problem(
+            "s3.connect_timeout must be at most s3.request_timeout".to_owned(),
+        ));
+    }
+    if let Some(token) = &settings.bucket_events_token
+        && token.expose().chars().count() < TOKEN_CHARS_MIN
+    {
+        found.push(Problem(format!(
+            "bucket_events.token must have at least {TOKEN_CHARS_MIN} characters"
+        )));
+    }
+    found.extend(ports(settings).map(Problem));
+    found
+}
+
+fn schemes(settings: &Settings, found: &mut Vec<Problem>) {
+    for (key, url) in [
+        ("s3.public_url", &settings.s3_public_url),
+        ("s3.endpoint", &settings.s3_endpoint),
+    ] {
+        let scheme = url.as_ref().and_then(BaseUrl::scheme);
+        match (scheme, settings.s3_use_ssl) {
+            (Some("http"), Some(true)) => {
+                found.push(Problem(format!(
+                    "{key} is an http address, and s3.use_ssl is true"
+                )));
+            }
+            (Some("https"), Some(false)) if key == "s3.endpoint" => {
+                found.push(Problem(format!(
+                    "{key} is an https address, and s3.use_ssl is false"
+                )));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn credentials(
+    (access_name, access, secret_name, secret): (&str, &Option<Secret>, &str, &Option<Secret>),
+    dev: bool,
+) -> Option<String> {
+    match (access, secret) {
+        (Some(_), None) => Some(format!("{access_name} is set and {secret_name} is not")),
+        (None, Some(_)) => Some(format!("{secret_name} is set and {access_name} is not")),
+        (Some(access), Some(secret)) if !dev => {
+            if KNOWN_SECRETS.contains(&secret.expose()) || KNOWN_SECRETS.contains(&access.expose()) {
+                Some(format!(
+                    "{access_name} or {secret_name} is a default that everybody knows; choose others (only --dev takes these)"
+                ))
+            } else if secret.expose().chars().count() < SECRET_KEY_CHARS_MIN {
+                Some(format!(
+                    "{secret_name} must have at least {SECRET_KEY_CHARS_MIN} characters"
+                ))
+            } else {
+                None
+            }
+        }
+        _ => None,
+    }
+}
+
+fn store(settings: &Settings) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    let is_local = settings.store() == Store::Local;
+    if settings.store_kind == StoreKind::Local && settings.s3_endpoint.is_some() {
+        found.push(
+            "store.kind is local, and s3.endpoint (S3_ENDPOINT) names an S3 service: remove one of them (s3.public_url is the address under which clients reach the embedded endpoint)",
+        );
+    }
+    if settings.s3_kms_key_id.is_some() && settings.s3_encryption != Some(ServerSideEncryption::Kms) {
+        found.push("s3.kms_key_id is set, and s3.encryption is not aws:kms");
+    }
+    if is_local {
+        if settings.s3_encryption.is_some() {
+            found.push("s3.encryption is set, and the local store encrypts nothing: set s3.endpoint (S3_ENDPOINT) for an S3 service, or remove it");
+        }
+        if settings.s3_upload_access_key.is_some() {
+            found.push("s3.upload_access_key is set, and the embedded endpoint has one user: set s3.endpoint (S3_ENDPOINT) for an S3 service, or remove it");
+        }
+    }
+    if settings.bucket_events_sqs_endpoint.is_some() && settings.bucket_events_sqs_queue_url.is_none() {
+        found.push("bucket_events.sqs_endpoint is set and bucket_events.sqs_queue_url is not");
+    }
+    found
+}
+
+fn ports(settings: &Settings) -> Option<String> {
+    let (api, s3) = (settings.server_listen.0, settings.s3_listen.0);
+    let same = settings.store() == Store::Local
+        && api.port() == s3.port()
+        && api.port() != 0
+        && (api.ip() == s3.ip() || api.ip().is_unspecified() || s3.ip().is_unspecified());
+    same.then(|| format!("server.listen and s3.listen are both port {}", api.port()))
+}
+
+/// What is set and has no effect.
+pub fn notices(settings: &Settings) -> Vec<String> {
+    let mut found = Vec::new();
+    let sources = settings.bucket_events_sqs_queue_url.is_some() || settings.bucket_events_nats_url.is_some();
+    if settings.store() == Store::Local && sources {
+        found.push(
+            "bucket_events tells of an S3 service, and the store is local: it sees by itself what is uploaded".to_owned(),
+        );
+    }
+    found
+}
+
+/// What a server needs beside a configuration without contradictions: keys to check tokens with, and credentials of S3.
+/// Under `--dev` the keys are made, and so are the credentials of the embedded endpoint.
+pub fn missing_for_serving(settings: &Settings, dev: bool) -> Vec<Problem> {
+    let mut missing = Vec::new();
+    let no_keys = settings.auth_public_key_files.is_empty()
+        && settings.auth_public_key.is_none()
+        && settings.auth_jwks_file.is_none();
+    if no_keys && !dev {
+        missing.push(Problem(
+            "no keys to check access tokens with: set auth.public_key_files, auth.public_key or auth.jwks_file, or start with --dev to try things out".to_owned(),
+        ));
+    }
+    if settings.s3_access_key.is_none() && !dev && settings.store() == Store::Local {
+        missing.push(Problem(
+            "no credentials for the S3 endpoint: set s3.access_key and s3.secret_key, or start with --dev to try things out".to_owned(),
+        ));
+    }
+    missing.extend(missing_for_the_store(settings));
+    missing
+}
+
+/// What an S3 service needs.
+pub fn missing_for_the_store(settings: &Settings) -> Option<Problem> {
+    match settings.store() {
+        Store::S3(url) if settings.s3_access_key.is_none() => Some(Problem(format!(
+            "no credentials for the S3 service at {url}: set s3.access_key and s3.secret_key (S3_ACCESS_KEY and S3_SECRET_KEY)"
+        ))),
+        _ => None,
+    }
+}
+
+/// What a worker needs that runs beside other processes.
+pub fn missing_for_working(settings: &Settings) -> Vec<Problem> {
+    let shared = settings.is_shared();
+    let alone = (!shared).then(|| {
+        Problem(format!(
+            "several processes need PostgreSQL and S3: set DATABASE_URL and S3_ENDPOINT (now the database is {}, and the store is {}); one process alone is `cloakroom serve`, which has a worker",
+            settings.database_description(),
+            settings.store_description()
+        ))
+    });
+    alone.into_iter().chain(missing_for_the_store(settings)).collect()
+}

@@ -1,0 +1,5 @@
+//! What the probe finds on real services, beside what is declared of them.
+
+mod found;
+mod stand;
+mod troubles;

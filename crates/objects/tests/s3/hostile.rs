@@ -1,0 +1,149 @@
+//! Answers that no good service gives: they are errors, in time, and take no memory.
+
+use std::time::{Duration, Instant};
+
+use cloakroom_core::ports::objects::{
+    ByteRange, GetOptions, ListOptions, ObjectError, ObjectPath, ObjectStore,
+};
+use cloakroom_testkit::object_store_suite::collect;
+
+use crate::scripted::{Reply, Scripted, answer, object};
+
+/// Longer than three attempts of half a second, on a slow machine.
+const ENOUGH: Duration = Duration::from_secs(6);
+
+fn path() -> ObjectPath {
+    ObjectPath::new("bucket", "key")
+}
+
+async fn list(scripted: &Scripted) -> Result<(), ObjectError> {
+    let options = ListOptions {
+        limit: 10,
+        ..ListOptions::default()
+    };
+    scripted.store.list("bucket", &options).await.map(drop)
+}
+
+#[tokio::test]
+async fn lists_that_cannot_be_read_are_refused() {
+    let deep = format!("{}{}", "<a>".repeat(100_000), "</a>".repeat(100_000));
+    let entities = "<!DOCTYPE l [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;\">]>\
+                    <ListBucketResult><Contents><Key>&b;</Key></Contents></ListBucketResult>";
+    let outside = "<!DOCTYPE l [<!ENTITY a SYSTEM \"file:///etc/passwd\">]>\
+                   <ListBucketResult><Prefix>&a;</Prefix><Contents><Key>&a;</Key></Contents></ListBucketResult>";
+    let bad_size = "<ListBucketResult><Contents><Key>k</Key><Size>-1</Size><ETag>e</ETag>\
+                    <LastModified>2026-11-21T12:00:00Z</LastModified></Contents></ListBucketResult>";
+    let bad_time = bad_size
+        .replace("-1", "1")
+        .replace("2026-11-21T12:00:00Z", "tomorrow");
+    for body in [
+        "",
+        "no",
+        "<",
+        "\u{0}",
+        "<html>maintenance</html>",
+        &deep,
+        entities,
+        outside,
+        bad_size,
+        &bad_time,
+    ] {
+        let scripted = Scripted::new((0..3).map(|_| answer("200 OK", &[], body))).await;
+        let listed = list(&scripted).await;
+        // A page of another kind holds no keys that could be taken for the bucket's.
+        let is_empty_page = listed.is_ok() && !body.contains("<Contents>");
+        assert!(listed.is_err() || is_empty_page, "{body:.80}");
+    }
+    let not_text = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xff\xfe".to_vec();
+    let scripted = Scripted::new((0..3).map(|_| Reply::Bytes(not_text.clone()))).await;
+    list(&scripted).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read_to_it() {
+    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<ListBucketResult>".to_owned();
+    let large = Reply::Bytes((head + &" ".repeat(17 * 1024 * 1024)).into());
+    let scripted = Scripted::new((0..3).map(|_| large.clone())).await;
+    let begun = Instant::now();
+    let listed = list(&scripted).await;
+    assert!(
+        matches!(&listed, Err(ObjectError::Unavailable(reason)) if reason.contains("more than")),
+        "{listed:?}"
+    );
+    let dripping = Reply::Drip(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<ListBucketResult> ".to_vec());
+    let scripted = Scripted::new((0..3).map(|_| dripping.clone())).await;
+    list(&scripted).await.unwrap_err();
+    assert!(begun.elapsed() < ENOUGH * 2);
+}
+
+#[tokio::test]
+async fn an_error_without_end_still_is_that_error() {
+    let head = "HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n<Error>".to_owned();
+    let large = Reply::Bytes((head + &"x".repeat(1024 * 1024)).into());
+    let dripping = Reply::Drip(b"HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n<Error>x".to_vec());
+    for reply in [large, dripping] {
+        let scripted = Scripted::new([reply, answer("200 OK", &[], "")]).await;
+        let begun = Instant::now();
+        let read = scripted.store.get(&path(), &GetOptions::default()).await.err();
+        assert!(matches!(read, Some(ObjectError::NotFound)), "{read:?}");
+        assert!(begun.elapsed() < ENOUGH);
+    }
+}
+
+#[tokio::test]
+async fn silence_ends_in_time() {
+    let scripted = Scripted::new((0..3).map(|_| Reply::Silence)).await;
+    let begun = Instant::now();
+    let head = scripted.store.head(&path(), &GetOptions::default()).await;
+    assert!(matches!(head, Err(ObjectError::Unavailable(_))), "{head:?}");
+    assert!(begun.elapsed() < ENOUGH);
+}
+
+#[tokio::test]
+async fn fewer_bytes_than_announced_are_an_error() {
+    // What follows is asked for again, and the answers are of no use.
+    let rest = (0..3).map(|_| object("10", "12345"));
+    let scripted = Scripted::new([object("10", "12345")].into_iter().chain(rest)).await;
+    let read = scripted.store.get(&path(), &GetOptions::default()).await.unwrap();
+    assert_eq!(collect(read.body).await.unwrap_err().code, "IncompleteBody");
+}
+
+#[tokio::test]
+async fn another_range_than_the_one_asked_for_is_an_error() {
+    let range = |text: &str| {
+        Reply::Bytes(
+            format!(
+                "HTTP/1.1 206 Partial Content\r\ncontent-length: 2\r\ncontent-range: {text}\r\netag: \"e\"\r\n\
+                 last-modified: Sat, 21 Nov 2026 12:00:00 GMT\r\nconnection: close\r\n\r\nab"
+            )
+            .into(),
+        )
+    };
+    let options = GetOptions {
+        range: Some(ByteRange::FromTo(2, 3)),
+        ..GetOptions::default()
+    };
+    let scripted = Scripted::new([range("bytes 2-3/10")]).await;
+    assert!(scripted.store.get(&path(), &options).await.is_ok());
+    for reply in [
+        range("bytes 3-4/10"),
+        range("bytes 2-3/*"),
+        range("bytes"),
+        object("10", "0123456789"),
+    ] {
+        let scripted = Scripted::new([reply]).await;
+        assert!(scripted.store.get(&path(), &options).await.is_err());
+    }
+}
+
+/// I7: some services repeat what they were sent.
+#[tokio::test]
+async fn errors_and_debug_output_repeat_no_signature() {
+    let repeated = "<Error><Code>SignatureDoesNotMatch</Code><Message>Signature=abc of hush-hush is wrong</Message>\
+                    <StringToSign>AWS4 hush-hush</StringToSign></Error>";
+    let scripted = Scripted::new([answer("403 Forbidden", &[], repeated)]).await;
+    let error = scripted.store.buckets().await.unwrap_err().to_string();
+    assert!(error.contains("SignatureDoesNotMatch"), "{error}");
+    assert!(!error.contains("hush") && !error.contains("abc"), "{error}");
+    assert!(!format!("{:?}", scripted.store).contains("hush"));
+}
