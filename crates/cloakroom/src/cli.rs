@@ -30,6 +30,8 @@ enum Command {
     Migrate(commands::migrate::Args),
     /// Move an embedded instance to PostgreSQL, S3, or both
     Import(commands::import::Args),
+    /// Find out what the database and the object store can really do, and what to do about it
+    Doctor(commands::doctor::Args),
     /// Print the OpenAPI document
     Openapi,
     /// Upload files, and wait until they are verified
@@ -93,6 +95,7 @@ pub fn run() -> ExitCode {
             Command::Config(args) => commands::config::run(args),
             Command::Migrate(args) => commands::migrate::run(args).await,
             Command::Import(args) => commands::import::run(args).await,
+            Command::Doctor(args) => commands::doctor::run(args).await,
             Command::Openapi => commands::openapi::run(),
             Command::Put(args) => commands::put::run(args).await,
             Command::Get(args) => commands::get::run(args).await,

@@ -70,7 +70,7 @@ impl Process {
 
     /// Does background work: jobs, sweeps when this process leads, what queues tell.
     pub fn add_worker(&mut self, settings: &Settings, instance: &Instance) -> Result<(), Failure> {
-        for (name, source) in wire::bucket_event_sources(settings, &instance.app, &self.stop)? {
+        for (name, source) in wire::bucket_event_sources(settings, instance, &self.stop)? {
             self.add(name, source);
         }
         let (app, leases): (Arc<App>, _) = (Arc::clone(&instance.app), Arc::clone(&instance.leases));

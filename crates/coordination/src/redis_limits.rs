@@ -1,5 +1,6 @@
 //! Rate limits that all nodes count together.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -83,8 +84,12 @@ impl RedisRateLimiter {
     /// Nobody's name or address stands in Redis.
     fn key(&self, key: &str) -> String {
         let digest = Sha256::digest(key.as_bytes());
-        let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{}:limit:{hex}", self.prefix)
+        let mut name = format!("{}:limit:", self.prefix);
+        for byte in &digest[..16] {
+            // Writing to a String cannot fail.
+            let _ = write!(name, "{byte:02x}");
+        }
+        name
     }
 
     /// From now on this node counts by itself, until Redis answers again.

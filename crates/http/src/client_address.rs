@@ -116,7 +116,8 @@ mod tests {
     #[test]
     fn only_trusted_proxies_are_believed() {
         let xff = "x-forwarded-for";
-        let table: [(&str, &[(&'static str, &str)], &str); 12] = [
+        type Header = (&'static str, &'static str);
+        let table: [(&str, &[Header], &str); 12] = [
             ("192.0.2.1", &[], "192.0.2.1"),
             ("192.0.2.1", &[(xff, "198.51.100.9")], "192.0.2.1"),
             ("10.0.0.1", &[], "10.0.0.1"),

@@ -7,6 +7,7 @@ use cloakroom_core::access::{Credential, Role};
 use cloakroom_core::error::ErrorCode;
 use cloakroom_core::ports::limits::{Admission, Rate};
 use http::header::{self, HeaderValue};
+use jiff::SignedDuration;
 
 use crate::auth::Caller;
 use crate::client_address::ClientAddress;
@@ -49,16 +50,17 @@ impl HttpState {
             let admission = self.limiter.admit(&key, cost, rate, self.app.now()).await;
             if let Admission::Refused { retry_after } = admission {
                 metrics::counter!("cloakroom_rate_limited_total", "scope" => scope).increment(1);
-                return Err(refusal(rate, scope, retry_after.as_secs_f64()));
+                return Err(refusal(rate, scope, retry_after));
             }
         }
         Ok(())
     }
 }
 
-fn refusal(rate: Rate, scope: &str, seconds: f64) -> Problem {
+fn refusal(rate: Rate, scope: &str, retry_after: SignedDuration) -> Problem {
     // Rounded up: whoever comes at the full second must be let in.
-    let wait = seconds.ceil().clamp(1.0, 86_400.0) as u64;
+    let begun = i64::from(retry_after.subsec_nanos() > 0);
+    let wait = retry_after.as_secs().saturating_add(begun).clamp(1, 86_400);
     let period = rate.period.as_secs().max(1);
     Problem::new(
         ErrorCode::RateLimited,

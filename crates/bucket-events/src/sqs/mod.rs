@@ -136,12 +136,12 @@ fn origin(url: &str) -> Result<String, InvalidSqsOptions> {
         || parsed.password().is_some()
     {
         // Not shown: there may be a password in it.
-        return Err(
-            match parsed.username().is_empty() && parsed.password().is_none() {
-                true => refused(),
-                false => InvalidSqsOptions::Url("an address with credentials".to_owned()),
-            },
-        );
+        let has_credentials = !parsed.username().is_empty() || parsed.password().is_some();
+        return Err(if has_credentials {
+            InvalidSqsOptions::Url("an address with credentials".to_owned())
+        } else {
+            refused()
+        });
     }
     Ok(format!("{}/", parsed.origin().ascii_serialization()))
 }

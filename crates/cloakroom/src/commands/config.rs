@@ -85,7 +85,7 @@ fn check(args: &ConfigArgs, dev: bool) -> Result<(), Failure> {
         Some(url) => print(&format!("redis:    {}\n", url.show()))?,
         None => print("redis:    none; every process counts by itself, leases are in the database\n")?,
     }
-    let missing = missing_for_serving(settings, dev);
+    let missing = missing_for_serving(&config, dev);
     if !missing.is_empty() {
         return Err(Failure::configuration(missing));
     }

@@ -1,6 +1,7 @@
 //! The verbs of the command line, one file each: `Args`, and `run`, which does it.
 
 pub mod config;
+pub mod doctor;
 pub mod get;
 pub mod import;
 pub mod ls;
@@ -70,6 +71,12 @@ impl Failure {
             let _ = writeln!(std::io::stderr(), "cloakroom: {line}");
         }
         ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines.join("; "))
     }
 }
 

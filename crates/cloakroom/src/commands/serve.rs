@@ -93,7 +93,7 @@ fn load(args: &Args) -> Result<Config, Failure> {
         inputs.flags.extend(value.clone().map(|value| (key, value, flag)));
     }
     let config = config::load(&inputs).map_err(Failure::configuration)?;
-    let missing = missing_for_serving(&config.settings, args.dev);
+    let missing = missing_for_serving(&config, args.dev);
     if missing.is_empty() {
         Ok(config)
     } else {

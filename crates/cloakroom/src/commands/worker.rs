@@ -70,7 +70,7 @@ fn load(args: &Args) -> Result<Config, Failure> {
         inputs.flags.extend(value.clone().map(|value| (key, value, flag)));
     }
     let config = config::load(&inputs).map_err(Failure::configuration)?;
-    let missing = missing_for_working(&config.settings);
+    let missing = missing_for_working(&config);
     if missing.is_empty() {
         Ok(config)
     } else {

@@ -118,7 +118,8 @@ fn aws(region: &str) -> String {
     format!("https://s3.{region}.amazonaws.com{suffix}")
 }
 
-fn is_aws(url: &str) -> bool {
+/// Whether an address is one of AWS.
+pub fn is_aws(url: &str) -> bool {
     let host = url.split("://").nth(1).unwrap_or(url);
     let host = host.split(['/', ':']).next().unwrap_or_default();
     host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")

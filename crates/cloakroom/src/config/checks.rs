@@ -2,7 +2,8 @@
 
 use cloakroom_signing::Secret;
 
-use super::adapters::Store;
+use super::Config;
+use super::adapters::{Store, is_aws};
 use super::layers::Problem;
 use super::settings::Settings;
 use super::values::{BaseUrl, ServerSideEncryption, StoreKind};
@@ -162,7 +163,8 @@ pub fn notices(settings: &Settings) -> Vec<String> {
 
 /// What a server needs beside a configuration without contradictions: keys to check tokens with, and credentials of S3.
 /// Under `--dev` the keys are made, and so are the credentials of the embedded endpoint.
-pub fn missing_for_serving(settings: &Settings, dev: bool) -> Vec<Problem> {
+pub fn missing_for_serving(config: &Config, dev: bool) -> Vec<Problem> {
+    let settings = &config.settings;
     let mut missing = Vec::new();
     let no_keys = settings.auth_public_key_files.is_empty()
         && settings.auth_public_key.is_none()
@@ -177,22 +179,27 @@ pub fn missing_for_serving(settings: &Settings, dev: bool) -> Vec<Problem> {
             "no credentials for the S3 endpoint: set s3.access_key and s3.secret_key, or start with --dev to try things out".to_owned(),
         ));
     }
-    missing.extend(missing_for_the_store(settings));
+    missing.extend(missing_for_the_store(config));
     missing
 }
 
-/// What an S3 service needs.
-pub fn missing_for_the_store(settings: &Settings) -> Option<Problem> {
-    match settings.store() {
-        Store::S3(url) if settings.s3_access_key.is_none() => Some(Problem(format!(
+/// What an S3 service needs: credentials, unless the platform gives them out.
+pub fn missing_for_the_store(config: &Config) -> Option<Problem> {
+    let settings = &config.settings;
+    let Store::S3(url) = settings.store() else {
+        return None;
+    };
+    let given_out = is_aws(&url) || config.aws.name_a_source();
+    (settings.s3_access_key.is_none() && !given_out).then(|| {
+        Problem(format!(
             "no credentials for the S3 service at {url}: set s3.access_key and s3.secret_key (S3_ACCESS_KEY and S3_SECRET_KEY)"
-        ))),
-        _ => None,
-    }
+        ))
+    })
 }
 
 /// What a worker needs that runs beside other processes.
-pub fn missing_for_working(settings: &Settings) -> Vec<Problem> {
+pub fn missing_for_working(config: &Config) -> Vec<Problem> {
+    let settings = &config.settings;
     let shared = settings.is_shared();
     let alone = (!shared).then(|| {
         Problem(format!(
@@ -201,5 +208,5 @@ pub fn missing_for_working(settings: &Settings) -> Vec<Problem> {
             settings.store_description()
         ))
     });
-    alone.into_iter().chain(missing_for_the_store(settings)).collect()
+    alone.into_iter().chain(missing_for_the_store(config)).collect()
 }

@@ -5,6 +5,7 @@
 
 pub mod adapters;
 pub mod aliases;
+pub mod aws;
 pub mod checks;
 pub mod collections;
 pub mod layers;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use cloakroom_core::collection::Collection;
 
+use self::aws::AwsVariables;
 use self::layers::{Layer, Problem, Said, Source, Variables, from_toml, from_variables, parse_dotenv};
 use self::settings::{DESCRIPTORS, Descriptor, Settings};
 use self::values::Raw;
@@ -77,6 +79,8 @@ pub struct Config {
     pub origins: Vec<Origin>,
     /// What is set and has no effect.
     pub notices: Vec<String>,
+    /// Where a platform says how to get credentials.
+    pub aws: AwsVariables,
 }
 
 impl Config {
@@ -117,6 +121,7 @@ pub fn load(inputs: &Inputs) -> Result<Config, Vec<Problem>> {
         collections,
         origins,
         notices,
+        aws: AwsVariables::of(inputs),
     })
 }
 

@@ -148,7 +148,8 @@ settings! {
     /// Region that signatures are made and checked for.
     s3_region: Region = "s3.region", "us-east-1", aliases ["S3_REGION", "MINIO_REGION"];
     /// Access key of the S3 service, or of the embedded endpoint. For the embedded one a random key is made and kept under
-    /// `--dev` when none is set.
+    /// `--dev` when none is set. At AWS, without one, the credentials that the platform gives out are used (`AWS_*` variables,
+    /// web identity, container or instance role).
     s3_access_key: Option<Secret> = "s3.access_key", "", aliases ["S3_ACCESS_KEY", "MINIO_ACCESS_KEY", "MINIO_ROOT_USER"];
     /// Secret key that belongs to it, at least 8 characters.
     s3_secret_key: Option<Secret> = "s3.secret_key", "", aliases ["S3_SECRET_KEY", "MINIO_SECRET_KEY", "MINIO_ROOT_PASSWORD"];
@@ -175,7 +176,10 @@ settings! {
     s3_kms_key_id: Option<String> = "s3.kms_key_id", "";
     /// Storage class of the objects in the S3 service, such as `STANDARD_IA`. Empty: its default.
     s3_storage_class: Option<String> = "s3.storage_class", "";
-    /// What the S3 service can and cannot do, where it differs from what is usual.
+    /// Whether it is found out at every start what the S3 service really enforces, in some forty small requests; upload methods
+    /// whose limits it does not enforce are not offered.
+    s3_probe: bool = "s3.probe", "true";
+    /// What the S3 service can and cannot do, whatever was found out.
     s3_capabilities: CapabilityOverrides = "s3.capabilities", "";
 
     /// The database. Empty: SQLite, in `data_dir`. `postgresql+asyncpg://` is read as `postgresql://`; `sslmode` and other

@@ -293,14 +293,14 @@ fn development_has_other_defaults() {
 #[test]
 fn a_server_needs_keys_and_credentials() {
     let bare = fixture().load();
-    assert_eq!(missing_for_serving(&bare.settings, false).len(), 2);
-    assert_eq!(missing_for_serving(&bare.settings, true), []);
+    assert_eq!(missing_for_serving(&bare, false).len(), 2);
+    assert_eq!(missing_for_serving(&bare, true), []);
     let ready = fixture()
         .environment("CLOAKROOM_AUTH_JWKS_FILE", "keys.json")
         .environment("S3_ACCESS_KEY", "AK1234567")
         .environment("S3_SECRET_KEY", "a-secret-of-mine")
         .load();
-    assert_eq!(missing_for_serving(&ready.settings, false), []);
+    assert_eq!(missing_for_serving(&ready, false), []);
 }
 
 #[test]
@@ -405,7 +405,7 @@ fn what_contradicts_itself_is_refused() {
 #[test]
 fn an_s3_service_needs_credentials_of_its_own() {
     let none = fixture().environment("S3_ENDPOINT", "http://ceph").dev().load();
-    let missing = missing_for_serving(&none.settings, true);
+    let missing = missing_for_serving(&none, true);
     assert_eq!(missing.len(), 1);
     assert!(
         missing[0].0.contains("S3_ACCESS_KEY") && missing[0].0.contains("http://ceph"),
@@ -420,9 +420,24 @@ fn an_s3_service_needs_credentials_of_its_own() {
 }
 
 #[test]
+fn at_aws_the_platform_gives_credentials_out() {
+    let aws = fixture().environment("CLOAKROOM_STORE_KIND", "s3").load();
+    assert_eq!(missing_for_serving(&aws, true), []);
+    let elsewhere = fixture().environment("S3_ENDPOINT", "http://ceph");
+    assert_eq!(missing_for_serving(&elsewhere.load(), true).len(), 1);
+    let named = elsewhere
+        .environment("AWS_ACCESS_KEY_ID", "AKHUSH")
+        .environment("AWS_SECRET_ACCESS_KEY", "hush-hush-hush")
+        .load();
+    assert_eq!(missing_for_serving(&named, true), []);
+    assert_eq!(named.aws.get("AWS_ACCESS_KEY_ID").as_deref(), Some("AKHUSH"));
+    assert!(!format!("{named:?}").contains("hush"));
+}
+
+#[test]
 fn several_processes_need_what_they_share() {
     let embedded = fixture().load();
-    let missing = missing_for_working(&embedded.settings);
+    let missing = missing_for_working(&embedded);
     assert_eq!(missing.len(), 1);
     assert!(
         missing[0]
@@ -435,7 +450,7 @@ fn several_processes_need_what_they_share() {
         .environment("S3_ACCESS_KEY", "AK1234567")
         .environment("S3_SECRET_KEY", "a-secret-of-mine")
         .load();
-    assert_eq!(missing_for_working(&shared.settings), []);
+    assert_eq!(missing_for_working(&shared), []);
 }
 
 #[test]

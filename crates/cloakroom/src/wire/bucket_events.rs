@@ -3,29 +3,29 @@
 use std::sync::Arc;
 
 use cloakroom_bucket_events::{NatsOptions, NatsSource, SqsOptions, SqsSource};
-use cloakroom_service::App;
+use cloakroom_objects::credentials::CredentialsSource;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::s3;
+use super::Instance;
 use crate::commands::Failure;
-use crate::config::adapters::Store;
 use crate::config::settings::Settings;
 
 /// Readers of the queues that are configured, by name. Each runs until `stop` and never gives up before.
 pub fn bucket_event_sources(
     settings: &Settings,
-    app: &Arc<App>,
+    instance: &Instance,
     stop: &CancellationToken,
 ) -> Result<Vec<(&'static str, BoxFuture<'static, ()>)>, Failure> {
     let mut sources: Vec<(&'static str, BoxFuture<'static, ()>)> = Vec::new();
     // Our own endpoint says itself what it saw.
-    if settings.store() == Store::Local {
+    let Some(access) = &instance.stores.s3 else {
         return Ok(sources);
-    }
+    };
+    let app = &instance.app;
     if let Some(queue_url) = &settings.bucket_events_sqs_queue_url {
-        let options = sqs_options(settings, queue_url)?;
+        let options = sqs_options(settings, queue_url, &access.credentials)?;
         sources.push((
             "SQS",
             SqsSource::run(Arc::clone(app), options, stop.clone()).boxed(),
@@ -42,9 +42,13 @@ pub fn bucket_event_sources(
     Ok(sources)
 }
 
-fn sqs_options(settings: &Settings, queue_url: &str) -> Result<SqsOptions, Failure> {
+fn sqs_options(
+    settings: &Settings,
+    queue_url: &str,
+    credentials: &Arc<dyn CredentialsSource>,
+) -> Result<SqsOptions, Failure> {
     let refused = |error| Failure::new(format!("bucket_events: {error}"));
-    let credentials = s3::credentials(settings)?;
+    let credentials = Arc::clone(credentials);
     let provider = Arc::new(move || {
         let credentials = Arc::clone(&credentials);
         async move { credentials.credentials().await.map_err(|error| error.to_string()) }.boxed()

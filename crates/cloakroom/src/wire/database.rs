@@ -6,7 +6,7 @@ use cloakroom_core::ports::archive::MetadataArchive;
 use cloakroom_core::ports::leases::Leases;
 use cloakroom_core::ports::metadata::MetadataStore;
 use cloakroom_core::ports::signals::Signals;
-use cloakroom_metadata::postgres::{OpenError, PostgresOptions, PostgresStore};
+use cloakroom_metadata::postgres::{Diagnosis, OpenError, PostgresOptions, PostgresStore};
 use cloakroom_metadata::sqlite::{SqliteOptions, SqliteStore};
 
 use super::patience::{NotReady, Patience};
@@ -129,6 +129,11 @@ pub async fn pending_migrations(
             SqliteStore::pending_migrations(&options).map_err(Failure::new)
         }
     }
+}
+
+/// What is true of a PostgreSQL server. Nothing is changed, and nobody is waited for.
+pub async fn diagnose_database(settings: &Settings, url: &PostgresUrl) -> Result<Diagnosis, OpenError> {
+    PostgresStore::diagnose(&postgres_options(settings, url), &*super::clock()).await
 }
 
 fn postgres_options(settings: &Settings, url: &PostgresUrl) -> PostgresOptions {

@@ -9,10 +9,12 @@ mod patience;
 mod s3;
 mod stores;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_coordination::{LocalRateLimiter, Redis, RedisLeases, RedisRateLimiter};
+use cloakroom_core::collection::Collection;
 use cloakroom_core::id::WorkerId;
 use cloakroom_core::job::RetryPolicy;
 use cloakroom_core::ports::clock::Clock;
@@ -23,6 +25,7 @@ use cloakroom_core::ports::random::Random;
 use cloakroom_core::ports::signals::Signals;
 use cloakroom_core::ports::signer::Signer;
 use cloakroom_core::upload::UploadMethod;
+use cloakroom_objects::s3::probe::offered_instead;
 use cloakroom_objects::signer::UrlSigner;
 use cloakroom_service::App;
 use cloakroom_service::app::Policy;
@@ -32,7 +35,8 @@ use cloakroom_worker::signals::LocalSignals;
 
 pub use self::api::{auth_settings, http_settings};
 pub use self::bucket_events::bucket_event_sources;
-pub use self::database::{open_database, pending_migrations};
+pub use self::database::{diagnose_database, open_database, pending_migrations};
+pub use self::s3::doctor::{Examination, offer};
 pub use self::stores::{Preparation, Stores, open_stores};
 
 use crate::commands::Failure;
@@ -80,16 +84,23 @@ pub async fn open_app(
     let settings = &config.settings;
     let signals: Arc<dyn Signals> = Arc::new(LocalSignals::new());
     let stores = open_stores(config, data_dir, Some(Arc::clone(&signals)), preparation).await?;
-    let signer: Arc<dyn Signer> = match embedded {
+    let signer: Arc<dyn Signer> = match (&stores.s3, embedded) {
+        (Some(access), _) => Arc::new(s3::signer(settings, access)?),
         // Configuration has checked the address.
-        Some(EmbeddedEndpoint { url, credentials }) => {
+        (None, Some(EmbeddedEndpoint { url, credentials })) => {
             let endpoint = Endpoint::parse(&url, Addressing::Path).map_err(Failure::new)?;
             let signer = cloakroom_signing::Signer::new(credentials, settings.s3_region.clone());
             Arc::new(UrlSigner::new(signer, endpoint))
         }
-        None => Arc::new(s3::signer(settings)?),
+        (None, None) => {
+            return Err(Failure::new(
+                "there is no endpoint that signatures could be made for",
+            ));
+        }
     };
     let (leases, limiter) = coordination(settings, &stores).await?;
+    let found = stores.s3.as_ref().and_then(|access| access.methods.as_deref());
+    let policy = policy(settings, stores.objects.capabilities(), found);
     let app = App {
         metadata: Arc::clone(&stores.metadata),
         objects: Arc::clone(&stores.objects),
@@ -97,13 +108,9 @@ pub async fn open_app(
         clock: clock(),
         random: random(settings),
         signals,
-        collections: config
-            .collections
-            .iter()
-            .map(|(name, policy)| (name.clone(), Arc::new(policy.clone())))
-            .collect(),
+        collections: collections(config, &policy.methods),
         processors: cloakroom_worker::processors::registry(),
-        policy: policy(settings, stores.objects.capabilities()),
+        policy,
     };
     Ok(Instance {
         app: Arc::new(app),
@@ -143,8 +150,31 @@ async fn coordination(
     ))
 }
 
-/// What the use cases are told by configuration.
-fn policy(settings: &Settings, capabilities: Capabilities) -> Policy {
+/// The collections by name. One whose own upload method is not offered gets the next of its kind.
+fn collections(config: &Config, offered: &[UploadMethod]) -> BTreeMap<String, Arc<Collection>> {
+    let adapted = |collection: &Collection| {
+        let default_method = offered_instead(collection.default_method, offered);
+        if default_method != collection.default_method {
+            tracing::info!(
+                event = "upload_method_replaced",
+                collection = collection.name,
+                method = default_method.as_str(),
+                "the store does not enforce the limits of the collection's own upload method"
+            );
+        }
+        Arc::new(Collection {
+            default_method,
+            ..collection.clone()
+        })
+    };
+    let collections = config.collections.iter();
+    collections
+        .map(|(name, collection)| (name.clone(), adapted(collection)))
+        .collect()
+}
+
+/// What the use cases are told by configuration. `found` are the methods whose limits the store was found to enforce.
+fn policy(settings: &Settings, capabilities: Capabilities, found: Option<&[UploadMethod]>) -> Policy {
     let mut policy = Policy {
         quota_bytes: settings.uploads_quota.map(|size| size.0),
         upload_grace: settings.uploads_grace.0,
@@ -152,9 +182,10 @@ fn policy(settings: &Settings, capabilities: Capabilities) -> Policy {
         ..Policy::default()
     };
     // What the store does not enforce is not signed.
-    policy
-        .methods
-        .retain(|method| *method != UploadMethod::Post || capabilities.post_policy);
+    policy.methods.retain(|method| {
+        let enforced = *method != UploadMethod::Post || capabilities.post_policy;
+        enforced && found.is_none_or(|found| found.contains(method))
+    });
     policy
 }
 
@@ -200,8 +231,13 @@ mod tests {
         };
         let settings = config::load(&inputs).expect("defaults").settings;
         let usual = cloakroom_objects::s3::USUAL_CAPABILITIES;
-        let methods = |post_policy| policy(&settings, Capabilities { post_policy, ..usual }).methods;
+        let methods = |post_policy| policy(&settings, Capabilities { post_policy, ..usual }, None).methods;
         assert!(methods(true).contains(&UploadMethod::Post));
         assert!(!methods(false).contains(&UploadMethod::Post) && methods(false).contains(&UploadMethod::Put));
+        let found = [UploadMethod::Multipart, UploadMethod::Stream];
+        assert_eq!(policy(&settings, usual, Some(&found)).methods, found);
+        let config = config::load(&inputs).expect("defaults");
+        let collections = collections(&config, &found);
+        assert_eq!(collections["files"].default_method, UploadMethod::Multipart);
     }
 }

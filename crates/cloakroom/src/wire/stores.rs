@@ -11,7 +11,8 @@ use cloakroom_core::ports::signals::Signals;
 use cloakroom_objects::local::{LocalOptions, LocalStore};
 
 use super::database::{OpenDatabase, open_database};
-use super::{local_store, s3};
+use super::local_store;
+use super::s3::{self, OpenS3, S3Access};
 use crate::commands::Failure;
 use crate::config::Config;
 use crate::config::adapters::Store;
@@ -36,6 +37,8 @@ pub struct Stores {
     pub leases: Arc<dyn Leases>,
     /// Bytes.
     pub objects: Arc<dyn ObjectStore>,
+    /// How to speak to the S3 service, where that is the store.
+    pub(super) s3: Option<S3Access>,
     database: OpenDatabase,
 }
 
@@ -59,8 +62,13 @@ pub async fn open_stores(
     let settings = &config.settings;
     let database = open_database(settings, data_dir, signals).await?;
     let metadata = database.metadata();
+    let mut s3 = None;
     let objects: Arc<dyn ObjectStore> = match (settings.store(), data_dir) {
-        (Store::S3(url), _) => Arc::new(s3::open(config, &url, preparation).await?),
+        (Store::S3(url), _) => {
+            let OpenS3 { store, access } = s3::open(config, &url, preparation).await?;
+            s3 = Some(access);
+            Arc::new(store)
+        }
         (Store::Local, Some(data_dir)) => {
             if let OpenDatabase::Postgres(_) = database {
                 local_store::check(&*metadata, data_dir).await?;
@@ -78,6 +86,7 @@ pub async fn open_stores(
         archive: database.archive(),
         leases: database.leases(),
         objects,
+        s3,
         database,
     })
 }

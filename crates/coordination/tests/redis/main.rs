@@ -15,11 +15,9 @@ fn redis() -> Redis {
     Redis::new(&servers::redis_url()).expect("an address")
 }
 
-async fn leases() -> (Arc<dyn Leases>, ()) {
-    (
-        Arc::new(RedisLeases::new(redis(), &servers::unique_table_prefix())),
-        (),
-    )
+fn leases() -> std::future::Ready<(Arc<dyn Leases>, ())> {
+    let leases = RedisLeases::new(redis(), &servers::unique_table_prefix());
+    std::future::ready((Arc::new(leases), ()))
 }
 
 cloakroom_testkit::leases_suite!(leases);

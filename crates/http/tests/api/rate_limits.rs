@@ -15,11 +15,11 @@ use crate::test_app::{Answer, Options, TestApp};
 const SIGN: &str = "/api/v1/uploads";
 const BATCH: &str = "/api/v1/uploads/batch";
 
-fn per_minute(count: u32) -> Option<Rate> {
-    Some(Rate {
+fn per_minute(count: u32) -> Rate {
+    Rate {
         count,
         period: SignedDuration::from_mins(1),
-    })
+    }
 }
 
 async fn app(limits: SignLimits, peer: &str) -> TestApp {
@@ -61,7 +61,7 @@ async fn stream_file(app: &TestApp) -> Answer {
 #[tokio::test]
 async fn a_user_signs_so_often_and_is_told_when_again() {
     let limits = SignLimits {
-        per_user: per_minute(10),
+        per_user: Some(per_minute(10)),
         per_address: None,
     };
     let app = app(limits, "192.0.2.1").await;
@@ -93,7 +93,7 @@ async fn a_user_signs_so_often_and_is_told_when_again() {
 #[tokio::test]
 async fn every_way_to_sign_counts() {
     let limits = SignLimits {
-        per_user: per_minute(10),
+        per_user: Some(per_minute(10)),
         per_address: None,
     };
     let app = app(limits, "192.0.2.1").await;
@@ -129,7 +129,7 @@ async fn every_way_to_sign_counts() {
 async fn users_of_one_address_share_its_limit() {
     let limits = SignLimits {
         per_user: None,
-        per_address: per_minute(3),
+        per_address: Some(per_minute(3)),
     };
     let app = app(limits, "2001:db8::1").await;
     for user in ["ann", "bob", "cid"] {
@@ -143,7 +143,7 @@ async fn users_of_one_address_share_its_limit() {
 async fn a_stranger_cannot_pretend_to_come_from_elsewhere() {
     let limits = SignLimits {
         per_user: None,
-        per_address: per_minute(1),
+        per_address: Some(per_minute(1)),
     };
     let direct = app(limits, "192.0.2.1").await;
     assert_eq!(sign_from(&direct, "ann", "198.51.100.1").await, 201);
@@ -161,8 +161,8 @@ async fn a_stranger_cannot_pretend_to_come_from_elsewhere() {
 #[tokio::test]
 async fn applications_are_not_counted() {
     let limits = SignLimits {
-        per_user: per_minute(1),
-        per_address: per_minute(1),
+        per_user: Some(per_minute(1)),
+        per_address: Some(per_minute(1)),
     };
     let app = app(limits, "192.0.2.1").await;
     let made = app

@@ -54,7 +54,13 @@ pub struct TestApp {
     pub app: Arc<App>,
     pub state: HttpState,
     /// Who sweeps.
-    #[cfg_attr(test, expect(dead_code, reason = "the example has a worker; the tests run its rounds themselves"))]
+    #[cfg_attr(
+        test,
+        expect(
+            dead_code,
+            reason = "the example has a worker; the tests run its rounds themselves"
+        )
+    )]
     pub leases: Arc<dyn Leases>,
     /// The store, which can be taken away.
     pub objects: Arc<OutageObjects>,

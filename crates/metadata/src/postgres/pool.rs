@@ -20,7 +20,7 @@ use super::signals::Herald;
 use super::statements::Statements;
 
 /// Attempts at an operation, the first one included.
-const ATTEMPTS_MAX: u32 = 4;
+const ATTEMPTS_MAX: u32 = 6;
 /// Wait before the second attempt; it doubles.
 const PAUSE: Duration = Duration::from_millis(10);
 /// What the network may take beside the statement itself.

@@ -130,7 +130,7 @@ impl S3Store {
             match outcome {
                 Outcome::Unchanged => tracing::debug!(event = "bucket_step", bucket, step, "as it should be"),
                 Outcome::Changed => {
-                    tracing::info!(event = "bucket_step", bucket, step, "the bucket was set up")
+                    tracing::info!(event = "bucket_step", bucket, step, "the bucket was set up");
                 }
                 Outcome::Skipped(reason) => {
                     tracing::warn!(

@@ -82,13 +82,12 @@ async fn what_its_sender_takes_back_was_never_there() {
                 matches!(&refused, Err(ObjectError::Body(error)) if error.code == expected),
                 "{refused:?}"
             );
-            match old {
-                Some(old) => assert_eq!(read(&stand).await, old.as_bytes()),
-                None => {
-                    let head = stand.store.head(&stand.path("k"), &GetOptions::default()).await;
-                    assert!(matches!(head, Err(ObjectError::NotFound)), "{head:?}");
-                }
+            if let Some(old) = old {
+                assert_eq!(read(&stand).await, old.as_bytes());
+                continue;
             }
+            let head = stand.store.head(&stand.path("k"), &GetOptions::default()).await;
+            assert!(matches!(head, Err(ObjectError::NotFound)), "{head:?}");
         }
     }
 }

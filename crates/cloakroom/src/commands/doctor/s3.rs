@@ -1,0 +1,152 @@
+//! An S3 service.
+
+use std::collections::BTreeSet;
+
+use cloakroom_core::collection::Collection;
+use cloakroom_core::upload::UploadMethod;
+use cloakroom_objects::s3::bootstrap::Outcome;
+use cloakroom_objects::s3::probe::{self, Answer, Fact, Findings, Verdict, offered_instead};
+
+use super::report::{Line, Report};
+use super::{Args, Failure};
+use crate::config::Config;
+use crate::wire;
+
+/// Looks at its buckets: at the first one thoroughly, at the others for what may differ.
+pub(super) async fn look(
+    args: &Args,
+    config: &Config,
+    url: &str,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let names = buckets(args, config);
+    let examination = match wire::Examination::begin(config, url).await {
+        Ok(examination) => examination,
+        Err(failure) => {
+            report.subject("store", config.settings.store_description().to_string(), false);
+            let line = Line::ok(
+                "reach",
+                "credentials",
+                "there are credentials",
+                failure.to_string(),
+            );
+            report.add(line.unless(
+                false,
+                Verdict::Fail,
+                "nothing can be stored",
+                "set s3.access_key and s3.secret_key, or run where AWS gives credentials out",
+            ));
+            return Ok(());
+        }
+    };
+    let mut first: Option<Findings> = None;
+    for name in &names {
+        if args.fix {
+            fix(args, &examination, name, report).await;
+        }
+        let target = examination.target(name, args.origins(config))?;
+        let store = config.settings.store_description();
+        report.subject("store", format!("{store}, bucket {name}"), first.is_some());
+        let findings = if first.is_some() {
+            probe::bucket(&target).await
+        } else {
+            probe::thorough(&target).await
+        };
+        if first.is_none()
+            && let Some(server) = &findings.server
+        {
+            report.add(Line::ok(
+                "reach",
+                "server",
+                "how it calls itself",
+                server.as_str(),
+            ));
+        }
+        report.add_findings(&findings);
+        first.get_or_insert(findings);
+    }
+    if let Some(findings) = first {
+        offer(config, &findings, report);
+    }
+    Ok(())
+}
+
+fn buckets(args: &Args, config: &Config) -> BTreeSet<String> {
+    match &args.bucket {
+        Some(name) => BTreeSet::from([name.clone()]),
+        None => config
+            .collections
+            .values()
+            .map(|collection| collection.bucket.clone())
+            .collect(),
+    }
+}
+
+/// Tells what signing offers, as a server decides it at its start.
+pub(super) fn offer(config: &Config, findings: &Findings, report: &mut Report) {
+    let (methods, capabilities) = wire::offer(config, findings);
+    let replaced = replaced(config.collections.values(), &methods);
+    report.offer(findings, methods, capabilities, replaced);
+}
+
+/// Collections whose own method is not offered.
+fn replaced<'a>(
+    collections: impl Iterator<Item = &'a Collection>,
+    methods: &[UploadMethod],
+) -> Vec<(String, UploadMethod, UploadMethod)> {
+    collections
+        .map(|collection| {
+            let own = collection.default_method;
+            (collection.name.clone(), own, offered_instead(own, methods))
+        })
+        .filter(|(_, own, used)| own != used)
+        .collect()
+}
+
+async fn fix(args: &Args, examination: &wire::Examination<'_>, bucket: &str, report: &mut Report) {
+    let mut plan = examination.plan(bucket);
+    for origin in &args.origin {
+        if !plan.cors_origins.contains(origin) && !plan.cors_origins.iter().any(|known| known == "*") {
+            plan.cors_origins.push(origin.clone());
+        }
+    }
+    report.subject("fix", format!("bucket {bucket}"), false);
+    let done = match examination.set_up(&plan).await {
+        Ok(done) => done,
+        Err(error) => {
+            let line = Line::ok(
+                "bucket",
+                "bucket",
+                "the bucket is made and reached",
+                error.to_string(),
+            );
+            report.add(line.unless(
+                false,
+                Verdict::Fail,
+                "nothing was set up",
+                "let these credentials make buckets, or make it yourself",
+            ));
+            return;
+        }
+    };
+    for (step, outcome) in done {
+        let (said, reason) = match outcome {
+            Outcome::Unchanged => ("as it should be", String::new()),
+            Outcome::Changed => ("set up", String::new()),
+            Outcome::Skipped(reason) => ("not set up", reason),
+        };
+        let title = format!("{}: {said}", step.as_str());
+        let holds = reason.is_empty();
+        report.add(Line::ok("bucket", step.as_str(), &title, reason).unless(
+            holds,
+            Verdict::Warn,
+            "the service cannot do it, or not for these credentials",
+            "set it up yourself, if the service has it",
+        ));
+    }
+}
+
+/// What our own endpoint does not have, and need not: it is no lack.
+pub(super) fn is_unneeded(answer: &Answer, fact: Fact) -> bool {
+    matches!(answer, Answer::Unsupported(_)) || fact == Fact::EncryptionAes256
+}
