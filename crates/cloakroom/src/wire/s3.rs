@@ -69,11 +69,14 @@ pub(super) async fn open(config: &Config, url: &str, preparation: Preparation) -
 /// What the service is taken for, and the upload methods whose limits it enforces. What is said counts more than what was
 /// found.
 fn decide(settings: &Settings, findings: &Findings) -> (Capabilities, Vec<UploadMethod>) {
-    let capabilities = settings
-        .s3_capabilities
-        .apply(findings.capabilities(USUAL_CAPABILITIES));
     let mut methods = findings.methods();
-    if capabilities.post_policy && !methods.contains(&UploadMethod::Post) {
+    let found = Capabilities {
+        // What could not be found out is not enforced.
+        post_policy: methods.contains(&UploadMethod::Post),
+        ..findings.capabilities(USUAL_CAPABILITIES)
+    };
+    let capabilities = settings.s3_capabilities.apply(found);
+    if capabilities.post_policy && !found.post_policy {
         methods.push(UploadMethod::Post);
     }
     (capabilities, methods)
