@@ -4,12 +4,14 @@ use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::extract::FromRequestParts;
-use http::HeaderMap;
 use http::header::FORWARDED;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 use crate::state::HttpState;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The other end of the connection, as the listening side saw it.
 #[derive(Clone, Copy, Debug)]
@@ -26,65 +28,81 @@ impl FromRequestParts<HttpState> for ClientAddress {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.to_canonical());
-        let trusted = &state.settings.trusted_proxies;
-        Ok(Self(peer.map(|peer| behind(peer, &parts.headers, trusted))))
+        Ok(Self::of(parts, state))
     }
 }
 
 impl ClientAddress {
-    /// The name under which requests are counted. An IPv6 client may use every address of its network.
-    pub fn counted(self) -> Option<String> {
+    /// Where a request comes from.
+    pub(crate) fn of(parts: &Parts, state: &HttpState) -> Self {
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.to_canonical());
+        let trusted = &state.settings.trusted_proxies;
+        Self(peer.map(|peer| behind(peer, &parts.headers, trusted)))
+    }
+
+    /// Whom requests are counted for: the address, or the network of IPv6, every address of which its client may use.
+    pub fn network(self) -> Option<IpAddr> {
         self.0.map(|address| match address {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => {
-                let network = u128::from(address) >> 64 << 64;
-                format!("{}/64", Ipv6Addr::from(network))
-            }
+            IpAddr::V4(_) => address,
+            IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
         })
     }
 }
 
 fn behind(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
-    let mut client = peer;
-    if !is_trusted(&client) {
-        return client;
+    if !is_trusted(&peer) {
+        return peer;
     }
-    for hop in hops(headers).into_iter().rev() {
-        let Some(address) = hop else { break };
-        client = address;
-        if !is_trusted(&client) {
-            break;
+    // From the last hop back to the first one that no proxy of ours is; nothing beyond what is no address.
+    let client = |hops: Vec<Option<IpAddr>>| {
+        let mut client = peer;
+        for hop in hops.into_iter().rev() {
+            let Some(address) = hop else { break };
+            client = address;
+            if !is_trusted(&client) {
+                break;
+            }
         }
+        client
+    };
+    match (plain(headers).map(client), forwarded(headers).map(client)) {
+        // A proxy writes one of the two and passes the other on as a stranger sent it: two that disagree tell nothing.
+        (Some(plain), Some(forwarded)) if plain != forwarded => peer,
+        (Some(client), _) | (None, Some(client)) => client,
+        (None, None) => peer,
     }
-    client
 }
 
-/// The addresses that proxies have written, first hop first; `None` for what is no address.
-fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let listed = |name: http::HeaderName| {
-        let values = headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
-        values
-            .flat_map(|value| value.split(','))
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    let plain = listed(http::HeaderName::from_static("x-forwarded-for"));
-    if !plain.is_empty() {
-        return plain.iter().map(|hop| address(hop.trim())).collect();
-    }
-    let named = listed(FORWARDED);
-    let hops = named.iter().map(|hop| {
+/// The addresses of `X-Forwarded-For`, first hop first; `None` for what is no address.
+fn plain(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
+    let hops = elements(headers, &X_FORWARDED_FOR)?;
+    Some(hops.iter().map(|hop| address(hop.trim())).collect())
+}
+
+/// The same of `Forwarded` (RFC 7239 §4).
+fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
+    let hops = elements(headers, &FORWARDED)?;
+    let hops = hops.iter().map(|hop| {
         let pairs = hop.split(';').filter_map(|pair| pair.split_once('='));
         let mut own = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
         own.next()
             .and_then(|(_, value)| address(value.trim().trim_matches('"')))
     });
-    hops.collect()
+    Some(hops.collect())
+}
+
+/// What stands between the commas of a header, however many lines it has; `None` without one. Bytes that are no text
+/// stand for themselves, so that nobody makes what a proxy added behind them go away.
+fn elements(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<String>> {
+    let lines = headers
+        .get_all(name)
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let elements: Vec<String> = lines
+        .flat_map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    (!elements.is_empty()).then_some(elements)
 }
 
 /// An address as proxies write it: with or without a port, IPv6 in brackets (RFC 7239 §6).
@@ -104,10 +122,20 @@ mod tests {
 
     use super::*;
 
+    type Header = (&'static str, &'static str);
+
     fn client(peer: &str, forwarded: &[(&'static str, &str)]) -> String {
+        let forwarded: Vec<_> = forwarded
+            .iter()
+            .map(|(name, value)| (*name, value.as_bytes()))
+            .collect();
+        client_of(peer, &forwarded)
+    }
+
+    fn client_of(peer: &str, forwarded: &[(&'static str, &[u8])]) -> String {
         let mut headers = HeaderMap::new();
         for (name, value) in forwarded {
-            headers.append(*name, HeaderValue::from_str(value).expect("a value"));
+            headers.append(*name, HeaderValue::from_bytes(value).expect("a value"));
         }
         let trusted = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().expect("a network"));
         behind(peer.parse().expect("an address"), &headers, &trusted).to_string()
@@ -116,7 +144,6 @@ mod tests {
     #[test]
     fn only_trusted_proxies_are_believed() {
         let xff = "x-forwarded-for";
-        type Header = (&'static str, &'static str);
         let table: [(&str, &[Header], &str); 12] = [
             ("192.0.2.1", &[], "192.0.2.1"),
             ("192.0.2.1", &[(xff, "198.51.100.9")], "192.0.2.1"),
@@ -158,11 +185,35 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_the_proxy_does_not_write_gives_nobody_another_address() {
+        let (xff, forwarded) = ("x-forwarded-for", "forwarded");
+        let named = |header: &'static str, other: &str| {
+            client("10.0.0.1", &[(header, "198.51.100.9"), (forwarded, other)])
+        };
+        assert_eq!(
+            named(xff, "for=198.51.100.9"),
+            "198.51.100.9",
+            "a proxy that writes both"
+        );
+        assert_eq!(
+            named(xff, "for=203.0.113.7"),
+            "10.0.0.1",
+            "one of them is a stranger's"
+        );
+        assert_eq!(named(xff, ""), "10.0.0.1");
+        // What is no text before the proxy's own entry neither hides that nor makes the other header count.
+        let garbled: [(&'static str, &[u8]); 2] =
+            [(xff, b"\xff, 198.51.100.9"), (forwarded, b"for=203.0.113.7")];
+        assert_eq!(client_of("10.0.0.1", &garbled), "10.0.0.1");
+        assert_eq!(client_of("10.0.0.1", &garbled[..1]), "198.51.100.9");
+    }
+
+    #[test]
     fn a_network_of_ipv6_is_one_client() {
-        let counted = |text: &str| ClientAddress(address(text)).counted().expect("an address");
-        assert_eq!(counted("2001:db8:1:2:aaaa::1"), counted("2001:db8:1:2:bbbb::2"));
-        assert_ne!(counted("2001:db8:1:2::1"), counted("2001:db8:1:3::1"));
-        assert_eq!(counted("::ffff:192.0.2.1"), "192.0.2.1");
+        let network = |text: &str| ClientAddress(address(text)).network().expect("an address");
+        assert_eq!(network("2001:db8:1:2:aaaa::1"), network("2001:db8:1:2:bbbb::2"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        assert_eq!(network("::ffff:192.0.2.1").to_string(), "192.0.2.1");
     }
 
     proptest! {

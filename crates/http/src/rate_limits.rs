@@ -44,34 +44,44 @@ impl HttpState {
             .map(|rate| (rate, format!("sign:user:{}", principal.subject), "user"));
         let address = limits
             .per_address
-            .zip(address.counted())
-            .map(|(rate, address)| (rate, format!("sign:address:{address}"), "address"));
+            .zip(address.network())
+            .map(|(rate, network)| (rate, format!("sign:address:{network}"), "address"));
         for (rate, key, scope) in user.into_iter().chain(address) {
             let admission = self.limiter.admit(&key, cost, rate, self.app.now()).await;
             if let Admission::Refused { retry_after } = admission {
                 metrics::counter!("cloakroom_rate_limited_total", "scope" => scope).increment(1);
-                return Err(refusal(rate, scope, retry_after));
+                return Err(limited(rate, scope, retry_after, |wait| {
+                    format!(
+                        "At most {} uploads are signed in {} s per {scope}; try again in {wait} s.",
+                        rate.count,
+                        period_seconds(rate)
+                    )
+                }));
             }
         }
         Ok(())
     }
 }
 
-fn refusal(rate: Rate, scope: &str, retry_after: SignedDuration) -> Problem {
+/// `rate_limited` with what machines read: what the limit is, of what, and when to come again.
+pub(crate) fn limited(
+    rate: Rate,
+    scope: &str,
+    retry_after: SignedDuration,
+    message: impl FnOnce(i64) -> String,
+) -> Problem {
     // Rounded up: whoever comes at the full second must be let in.
     let begun = i64::from(retry_after.subsec_nanos() > 0);
     let wait = retry_after.as_secs().saturating_add(begun).clamp(1, 86_400);
-    let period = rate.period.as_secs().max(1);
-    Problem::new(
-        ErrorCode::RateLimited,
-        format!(
-            "At most {} uploads are signed in {period} s per {scope}; try again in {wait} s.",
-            rate.count
-        ),
-    )
-    .with("limit", rate.count)
-    .with("period_seconds", period)
-    .with("scope", scope)
-    .with("retry_after_seconds", wait)
-    .with_header(header::RETRY_AFTER, HeaderValue::from(wait))
+    Problem::new(ErrorCode::RateLimited, message(wait))
+        .with("limit", rate.count)
+        .with("period_seconds", period_seconds(rate))
+        .with("scope", scope)
+        .with("retry_after_seconds", wait)
+        .with_header(header::RETRY_AFTER, HeaderValue::from(wait))
+}
+
+/// At least one.
+pub(crate) fn period_seconds(rate: Rate) -> i64 {
+    rate.period.as_secs().max(1)
 }

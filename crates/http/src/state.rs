@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use cloakroom_core::ports::limits::RateLimiter;
+use cloakroom_core::ports::limits::{Rate, RateLimiter};
 use cloakroom_core::ports::metadata::Statistics;
 use cloakroom_service::App;
 use cloakroom_service::health::Probe;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::bucket_events::BucketEventsToken;
 use crate::auth::Authenticator;
+use crate::auth::attempts::RefusedNetworks;
 use crate::limits::StreamSlots;
 use crate::rate_limits::SignLimits;
 
@@ -31,6 +32,8 @@ pub struct HttpSettings {
     pub version: String,
     /// How often uploads may be signed.
     pub sign_limits: SignLimits,
+    /// How often an invalid token may come from one address, or network of IPv6; `None` is no limit.
+    pub bad_tokens_per_address: Option<Rate>,
     /// Proxies whose word on a client's address is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// What senders of bucket events must show; without it `POST /bucket-events` answers 404.
@@ -45,6 +48,7 @@ impl Default for HttpSettings {
             status_streams_max: 100,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             sign_limits: SignLimits::default(),
+            bad_tokens_per_address: None,
             trusted_proxies: Vec::new(),
             bucket_events_token: None,
         }
@@ -71,6 +75,8 @@ pub struct Inner {
     pub draining: CancellationToken,
     /// Open status streams.
     pub streams: StreamSlots,
+    /// Where too many invalid tokens came from.
+    pub(crate) refused_networks: RefusedNetworks,
     /// The dependencies' last answers.
     pub(crate) probes: Timed<Arc<[Probe]>>,
     /// The last counts.
@@ -96,6 +102,7 @@ impl HttpState {
             prometheus,
             draining,
             streams,
+            refused_networks: RefusedNetworks::default(),
             probes: Timed::new(SignedDuration::from_secs(2)),
             statistics: Timed::new(SignedDuration::from_secs(5)),
         }))

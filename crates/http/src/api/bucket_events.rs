@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
 
+use crate::client_address::ClientAddress;
 use crate::extract::json;
 use crate::openapi::Refused;
 use crate::problem::{Problem, Result};
@@ -62,15 +63,23 @@ impl FromRequestParts<HttpState> for Sender {
                 "Bucket events are not taken here: no token for them is configured.",
             ));
         };
+        let address = ClientAddress::of(parts, state);
         let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
-        match (values.next(), values.next()) {
-            (Some(value), None) if shows(value, token) => Ok(Self),
-            _ => Err(Problem::new(
-                ErrorCode::Unauthenticated,
-                "Send the token of the bucket events: `Authorization: Bearer <token>`, or as the password of any user.",
-            )
-            .with_header(header::WWW_AUTHENTICATE, CHALLENGE)),
+        let shown = values.next();
+        if let (Some(value), None) = (shown, values.next())
+            && shows(value, token)
+        {
+            return Ok(Self);
         }
+        if shown.is_some() {
+            state.admit_attempt(address)?;
+            state.count_failure(address).await;
+        }
+        Err(Problem::new(
+            ErrorCode::Unauthenticated,
+            "Send the token of the bucket events: `Authorization: Bearer <token>`, or as the password of any user.",
+        )
+        .with_header(header::WWW_AUTHENTICATE, CHALLENGE))
     }
 }
 

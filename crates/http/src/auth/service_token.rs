@@ -31,6 +31,12 @@ impl Cache {
         Self(cache)
     }
 
+    /// Whose token this is, if it was found lately.
+    pub(super) fn remembered(&self, digest: &[u8; 32], now: Timestamp) -> Option<Arc<Principal>> {
+        let (principal, until) = self.0.get(digest)?;
+        (until > now).then_some(principal)
+    }
+
     /// Whose token this is. Keys are digests, so comparing them tells nothing about the secret.
     pub(super) async fn authenticate(
         &self,
@@ -39,9 +45,7 @@ impl Cache {
         digest: [u8; 32],
         now: Timestamp,
     ) -> Result<Arc<Principal>, Problem> {
-        if let Some((principal, until)) = self.0.get(&digest)
-            && until > now
-        {
+        if let Some(principal) = self.remembered(&digest, now) {
             return Ok(principal);
         }
         let found = app.authenticate_service_token(secret).await.map_err(|error| {

@@ -3,7 +3,7 @@
 use cloakroom_core::ports::objects::{Capabilities, ObjectStore as _};
 use cloakroom_core::upload::UploadMethod;
 use cloakroom_objects::s3::USUAL_CAPABILITIES;
-use cloakroom_objects::s3::bootstrap::BucketPlan;
+use cloakroom_objects::s3::bootstrap::{Access, BucketPlan};
 use cloakroom_objects::s3::probe::{self, Answer, Findings};
 use cloakroom_objects::s3::providers::{CEPH_16, MOTO_5, OWN, Provider};
 
@@ -15,6 +15,7 @@ async fn set_up(stand: &mut Stand) {
         name: stand.target.bucket.clone(),
         cors_origins: stand.target.origins.clone(),
         staging_days: 9,
+        access: Access::Private,
         encryption: None,
         notify: None,
     };
@@ -23,8 +24,8 @@ async fn set_up(stand: &mut Stand) {
 
 async fn probe_as_declared(stand: &Stand, provider: &Provider) -> Findings {
     let findings = probe::thorough(&stand.target).await;
-    assert_eq!(provider.differences(&findings), [String::new(); 0]);
-    assert_eq!(stand.keys().await, [String::new(); 0], "nothing is left");
+    assert_eq!(provider.differences(&findings).join("\n"), "");
+    assert_eq!(stand.keys().await, "", "nothing is left");
     let open = stand
         .store
         .multiparts(&stand.target.bucket, "")

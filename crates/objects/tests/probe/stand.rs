@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use cloakroom_core::ports::clock::Clock as _;
 use cloakroom_core::ports::objects::ObjectStore;
 use cloakroom_gateway::{CorsPolicy, Gateway, GatewayOptions};
 use cloakroom_objects::credentials::{CredentialsSource, StaticCredentials};
@@ -10,10 +12,13 @@ use cloakroom_objects::local::{LocalOptions, LocalStore};
 use cloakroom_objects::s3::probe::Target;
 use cloakroom_objects::s3::{S3Options, S3Store};
 use cloakroom_objects::signer::UrlSigner;
-use cloakroom_signing::{Addressing, Credentials, Endpoint, Region};
+use cloakroom_signing::{Addressing, Credentials, Endpoint, OutgoingRequest, PayloadHash, Region, Signer};
 use cloakroom_testkit::clock::WallClock;
 use cloakroom_testkit::random::SeededRandom;
 use cloakroom_testkit::servers;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -105,8 +110,8 @@ impl Stand {
         }
     }
 
-    /// Every key in the bucket.
-    pub async fn keys(&self) -> Vec<String> {
+    /// Every key in the bucket, a line each.
+    pub async fn keys(&self) -> String {
         let options = cloakroom_core::ports::objects::ListOptions {
             limit: 1000,
             ..Default::default()
@@ -116,6 +121,60 @@ impl Stand {
             .list(&self.target.bucket, &options)
             .await
             .expect("a list");
-        listed.objects.into_iter().map(|object| object.key).collect()
+        let keys: Vec<_> = listed.objects.into_iter().map(|object| object.key).collect();
+        keys.join("\n")
     }
+
+    /// Sets a part of the bucket's configuration.
+    pub async fn configure(&self, name: &str, body: String) {
+        let (status, text) = self.ask(http::Method::PUT, name, body).await;
+        assert!(status.is_success(), "{name}: {status} {text}");
+    }
+
+    /// A part of the bucket's configuration.
+    pub async fn configuration(&self, name: &str) -> String {
+        self.ask(http::Method::GET, name, String::new()).await.1
+    }
+
+    async fn ask(&self, method: http::Method, name: &str, body: String) -> (http::StatusCode, String) {
+        let target = &self.target;
+        let url = format!("{}?{name}=", target.endpoint.url_for(&target.bucket, ""));
+        let signer = Signer::new(target.credentials.latest(), target.region.clone());
+        let signed = signer
+            .sign_headers(&OutgoingRequest {
+                method: &method,
+                url: &url,
+                headers: &[],
+                payload: PayloadHash::of(body.as_bytes()),
+                now: WallClock.now(),
+            })
+            .expect("signed");
+        send(method, &url, &signed.headers, body).await
+    }
+
+    /// What somebody without a signature is answered.
+    pub async fn anonymous(&self, key: &str) -> u16 {
+        let url = self.target.endpoint.url_for(&self.target.bucket, key);
+        let (status, _) = send(http::Method::GET, &url, &[], String::new()).await;
+        status.as_u16()
+    }
+}
+
+/// Sends a request as it is.
+pub async fn send(
+    method: http::Method,
+    url: &str,
+    headers: &[(&str, String)],
+    body: String,
+) -> (http::StatusCode, String) {
+    let mut request = http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    let request = request.body(Full::new(Bytes::from(body))).expect("a request");
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let answer = client.request(request).await.expect("an answer");
+    let status = answer.status();
+    let text = answer.into_body().collect().await.expect("a body").to_bytes();
+    (status, String::from_utf8_lossy(&text).into_owned())
 }

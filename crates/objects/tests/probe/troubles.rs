@@ -3,18 +3,14 @@
 use std::sync::Arc;
 
 use cloakroom_core::ports::clock::Clock as _;
-use cloakroom_core::ports::objects::ObjectStore as _;
 use cloakroom_core::upload::UploadMethod;
 use cloakroom_objects::credentials::StaticCredentials;
 use cloakroom_objects::s3::Encryption;
 use cloakroom_objects::s3::probe::{self, Answer, Fact, Findings, Verdict};
 use cloakroom_objects::signer::UrlSigner;
-use cloakroom_signing::{Addressing, Credentials, Endpoint, OutgoingRequest, PayloadHash, Signer};
+use cloakroom_signing::{Addressing, Credentials, Endpoint};
 use cloakroom_testkit::clock::{MockClock, WallClock};
 use cloakroom_testkit::servers;
-use http_body_util::Full;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use jiff::SignedDuration;
 
 use crate::stand::{ORIGIN, Stand};
@@ -74,7 +70,7 @@ async fn an_address_that_only_clients_should_reach_is_tried_by_itself() {
         [UploadMethod::Stream],
         "it could not be tried"
     );
-    assert_eq!(findings.worst(), Verdict::Fail);
+    assert_eq!(findings.worst(), Verdict::Warn);
 
     target.detour = Some(Arc::clone(&stand.target.signer));
     let findings = probe::thorough(&target).await;
@@ -88,7 +84,7 @@ async fn an_address_that_only_clients_should_reach_is_tried_by_itself() {
         "it was tried at our own address"
     );
     assert_eq!(findings.worst(), Verdict::Warn);
-    assert_eq!(stand.keys().await, [String::new(); 0]);
+    assert_eq!(stand.keys().await, "");
 }
 
 #[tokio::test]
@@ -171,7 +167,7 @@ async fn permissions_that_are_denied_are_named_one_by_one() {
             "Resource":["arn:aws:s3:::{bucket}","arn:aws:s3:::{bucket}/*"]}}]}}"#,
         actions.join(",")
     );
-    configure(&stand, "policy", policy).await;
+    stand.configure("policy", policy).await;
     let findings = probe::thorough(&stand.target).await;
     for (fact, answer) in findings.answers() {
         let expected = denied
@@ -184,7 +180,7 @@ async fn permissions_that_are_denied_are_named_one_by_one() {
             _ => {}
         }
     }
-    assert_eq!(stand.keys().await, [String::new(); 0]);
+    assert_eq!(stand.keys().await, "");
 }
 
 #[tokio::test]
@@ -239,9 +235,9 @@ async fn origins_versions_and_missing_rules_are_found() {
         "<CORSConfiguration><CORSRule><AllowedOrigin>{ORIGIN}</AllowedOrigin><AllowedMethod>PUT</AllowedMethod>\
          <AllowedHeader>*</AllowedHeader></CORSRule></CORSConfiguration>"
     );
-    configure(&stand, "cors", cors).await;
+    stand.configure("cors", cors).await;
     let versions = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-    configure(&stand, "versioning", versions.to_owned()).await;
+    stand.configure("versioning", versions.to_owned()).await;
     let findings = probe::thorough(&stand.target).await;
     assert!(findings.holds(Fact::CorsPut));
     assert!(!findings.holds(Fact::CorsPost) && !findings.holds(Fact::CorsExposesEtag));
@@ -252,34 +248,4 @@ async fn origins_versions_and_missing_rules_are_found() {
     let findings = probe::thorough(&stand.target).await;
     assert!(!findings.holds(Fact::CorsPut));
     assert!(said(&findings, Fact::CorsPut).contains("elsewhere.example"));
-}
-
-/// Sets a part of the bucket's configuration.
-async fn configure(stand: &Stand, name: &str, body: String) {
-    let target = &stand.target;
-    let url = format!("{}?{name}=", target.endpoint.url_for(&target.bucket, ""));
-    let server = servers::s3();
-    let signer = Signer::new(
-        Credentials::new(server.access_key, server.secret_key),
-        target.region.clone(),
-    );
-    let signed = signer
-        .sign_headers(&OutgoingRequest {
-            method: &http::Method::PUT,
-            url: &url,
-            headers: &[],
-            payload: PayloadHash::of(body.as_bytes()),
-            now: WallClock.now(),
-        })
-        .expect("signed");
-    let mut request = http::Request::put(&url);
-    for (name, value) in signed.headers {
-        request = request.header(name, value);
-    }
-    let request = request
-        .body(Full::new(bytes::Bytes::from(body)))
-        .expect("a request");
-    let client = Client::builder(TokioExecutor::new()).build_http();
-    let answer = client.request(request).await.expect("an answer");
-    assert!(answer.status().is_success(), "{name}: {}", answer.status());
 }

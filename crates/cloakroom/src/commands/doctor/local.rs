@@ -232,7 +232,7 @@ pub(super) fn file_system(path: &Path) -> Vec<Line> {
     let Ok(found) = rustix::fs::statfs(&there) else {
         return Vec::new();
     };
-    let (kind, is_shared) = kind_of(found.f_type as u64);
+    let (kind, is_shared) = kind_of(found.f_type);
     let free = found.f_bavail.saturating_mul(found.f_bsize.unsigned_abs());
     vec![
         Line::ok(
@@ -263,7 +263,8 @@ pub(super) fn file_system(path: &Path) -> Vec<Line> {
 }
 
 /// The name of a file system (statfs(2)), and whether other machines use it too.
-fn kind_of(magic: u64) -> (String, bool) {
+fn kind_of(magic: i64) -> (String, bool) {
+    // Some machines extend the sign.
     let (name, is_shared) = match magic & 0xffff_ffff {
         0x6969 => ("NFS", true),
         0x517b | 0xfe53_4d42 | 0xff53_4d42 => ("SMB", true),

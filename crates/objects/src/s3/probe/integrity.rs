@@ -12,8 +12,11 @@ use super::findings::{Answer, Findings};
 const BODY: &[u8] = b"checked\n";
 const OTHER: &[u8] = b"another\n";
 
-/// The algorithms, with what they make of a text.
-const ALGORITHMS: [(Fact, &str, fn(&[u8]) -> Vec<u8>); 4] = [
+/// What an algorithm makes of a text.
+type Checksum = fn(&[u8]) -> Vec<u8>;
+
+/// The algorithms.
+const ALGORITHMS: [(Fact, &str, Checksum); 4] = [
     (Fact::ChecksumCrc32, "x-amz-checksum-crc32", |text| {
         (crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, text) as u32)
             .to_be_bytes()

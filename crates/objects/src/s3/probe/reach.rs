@@ -51,13 +51,12 @@ pub(super) async fn ask(caller: &Caller<'_>, findings: &mut Findings) -> bool {
         .and_then(|answer| element(&answer.text(), "Code"));
     let status = listed.as_ref().map_or(0, |answer| answer.status.as_u16());
     let (credentials, bucket) = match (status, code.as_deref()) {
-        (200..=299, _) => (Answer::Holds, Answer::Holds),
+        // Known credentials that may not list: what they may do is asked below.
+        (200..=299, _) | (_, Some("AccessDenied")) => (Answer::Holds, Answer::Holds),
         (_, Some("NoSuchBucket")) => (
             Answer::Holds,
             Answer::Not(format!("{}: no such bucket", target.bucket)),
         ),
-        // They are known; what they may do is asked below.
-        (_, Some("AccessDenied")) => (Answer::Holds, Answer::Holds),
         (404, _) => (Answer::Holds, Answer::Not(seen(&listed))),
         (301 | 307 | 308, _) => (
             Answer::Holds,
