@@ -140,7 +140,8 @@ fn complete_operation(operation: &mut Operation) {
         .any(|requirement| *requirement == SecurityRequirement::default());
     let mut statuses = vec![];
     if !open {
-        statuses.extend([401, 503]);
+        // Too many invalid tokens came from the same address.
+        statuses.extend([401, 429, 503]);
     }
     let operation_id = operation.operation_id.as_deref().unwrap_or_default();
     if matches!(operation_id, "get_readiness" | "get_metrics") {
@@ -177,12 +178,15 @@ fn complete_operation(operation: &mut Operation) {
             response
                 .headers
                 .insert("x-request-id".to_owned(), request_id_header().into());
-            if status == "401" {
-                response.headers.insert(
-                    "WWW-Authenticate".to_owned(),
-                    text_header("How to authenticate.", None).into(),
-                );
-            }
+            let own = match status.as_str() {
+                "401" => ("WWW-Authenticate", text_header("How to authenticate.", None)),
+                "429" | "503" => (
+                    "Retry-After",
+                    text_header("Seconds to wait before the next attempt.", Some("^[1-9][0-9]*$")),
+                ),
+                _ => continue,
+            };
+            response.headers.insert(own.0.to_owned(), own.1.into());
         }
     }
 }

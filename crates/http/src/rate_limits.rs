@@ -23,8 +23,45 @@ pub struct SignLimits {
     pub per_address: Option<Rate>,
 }
 
+/// What is signed. Each is counted on its own: who sends one large file in parts may sign others meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signing {
+    /// So many uploads.
+    Uploads(u32),
+    /// Parts of an upload: one request, however many it asks for, as no upload has more than 10,000.
+    Parts,
+}
+
+impl Signing {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Uploads(_) => "uploads",
+            Self::Parts => "parts",
+        }
+    }
+
+    fn cost(self) -> u32 {
+        match self {
+            Self::Uploads(count) => count,
+            Self::Parts => 1,
+        }
+    }
+
+    fn message(self, rate: Rate, scope: &str, wait: i64) -> String {
+        let period = period_seconds(rate);
+        let what = match self {
+            Self::Uploads(_) => "uploads are signed",
+            Self::Parts => "times are parts signed",
+        };
+        format!(
+            "At most {} {what} in {period} s per {scope}; try again in {wait} s.",
+            rate.count
+        )
+    }
+}
+
 impl HttpState {
-    /// Counts `cost` signatures, or refuses them all.
+    /// Counts signatures, or refuses them all.
     ///
     /// # Errors
     /// `rate_limited`, with the time to wait.
@@ -32,30 +69,29 @@ impl HttpState {
         &self,
         caller: &Caller,
         address: ClientAddress,
-        cost: u32,
+        signing: Signing,
     ) -> Result<(), Problem> {
         let principal = caller.principal();
         if principal.credential != Credential::AccessToken || principal.role >= Role::Admin {
             return Ok(());
         }
-        let limits = self.settings.sign_limits;
+        let (limits, what) = (self.settings.sign_limits, signing.name());
         let user = limits
             .per_user
-            .map(|rate| (rate, format!("sign:user:{}", principal.subject), "user"));
+            .map(|rate| (rate, format!("{what}:user:{}", principal.subject), "user"));
         let address = limits
             .per_address
             .zip(address.network())
-            .map(|(rate, network)| (rate, format!("sign:address:{network}"), "address"));
+            .map(|(rate, network)| (rate, format!("{what}:address:{network}"), "address"));
         for (rate, key, scope) in user.into_iter().chain(address) {
-            let admission = self.limiter.admit(&key, cost, rate, self.app.now()).await;
+            let admission = self
+                .limiter
+                .admit(&key, signing.cost(), rate, self.app.now())
+                .await;
             if let Admission::Refused { retry_after } = admission {
                 metrics::counter!("cloakroom_rate_limited_total", "scope" => scope).increment(1);
                 return Err(limited(rate, scope, retry_after, |wait| {
-                    format!(
-                        "At most {} uploads are signed in {} s per {scope}; try again in {wait} s.",
-                        rate.count,
-                        period_seconds(rate)
-                    )
+                    signing.message(rate, scope, wait)
                 }));
             }
         }

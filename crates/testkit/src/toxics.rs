@@ -67,6 +67,10 @@ impl Proxy {
     /// # Panics
     ///
     /// If no port is free.
+    #[expect(
+        clippy::unused_async,
+        reason = "what it spawns needs a runtime, and so does an async caller"
+    )]
     pub async fn start(upstream: SocketAddr) -> Self {
         let port = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let address = port.local_addr().expect("an address");
@@ -356,7 +360,7 @@ mod tests {
     #[tokio::test]
     async fn it_passes_on_what_each_side_says_to_its_end() {
         let (_proxy, mut stream) = connected().await;
-        ask(&mut stream, &[7; 1_000_000]).await.expect("an answer");
+        ask(&mut stream, &vec![7; 1_000_000]).await.expect("an answer");
         stream.write_all(b"the last").await.expect("sent");
         stream.shutdown().await.expect("said goodbye");
         let mut rest = Vec::new();
@@ -370,7 +374,7 @@ mod tests {
         proxy.set(Toxic::Latency(Duration::from_millis(60)));
         let begun = Instant::now();
         // Many pieces: one after the other they would take seconds.
-        ask(&mut stream, &[7; 100 * PIECE_BYTES])
+        ask(&mut stream, &vec![7; 100 * PIECE_BYTES])
             .await
             .expect("an answer");
         let took = begun.elapsed();
@@ -385,7 +389,7 @@ mod tests {
             bytes_per_second: 100_000,
         });
         let begun = Instant::now();
-        ask(&mut stream, &[7; 20_000]).await.expect("an answer");
+        ask(&mut stream, &vec![7; 20_000]).await.expect("an answer");
         assert!(
             begun.elapsed() >= Duration::from_millis(195),
             "{:?}",
@@ -404,7 +408,7 @@ mod tests {
     #[tokio::test]
     async fn a_fault_is_over_at_once() {
         for toxic in [
-            Toxic::Latency(Duration::from_secs(3_600)),
+            Toxic::Latency(Duration::from_hours(1)),
             Toxic::Throttle { bytes_per_second: 1 },
             Toxic::BlackHole,
         ] {
@@ -425,7 +429,7 @@ mod tests {
         for before in [
             Toxic::None,
             Toxic::BlackHole,
-            Toxic::Latency(Duration::from_secs(3_600)),
+            Toxic::Latency(Duration::from_hours(1)),
         ] {
             for toxic in [Toxic::Reset, Toxic::Refuse] {
                 let (proxy, mut stream) = connected().await;

@@ -1,11 +1,12 @@
 //! Background work: the runner that claims jobs, the janitor that sweeps, the processors that make something of
-//! verified bytes.
+//! verified bytes; and the courier that delivers events.
 //!
 //! | to add | write | and |
 //! |---|---|---|
 //! | a processor | `processors/<name>.rs` | one line in [`processors::registry`] |
 //! | a sweep | a use case in the service | one line in [`janitor::SWEEPS`] |
 
+pub mod deliveries;
 mod election;
 pub mod janitor;
 pub mod processors;

@@ -5,12 +5,11 @@ pub(super) mod doctor;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom_core::collection::Visibility;
 use cloakroom_core::key::STAGING_PREFIX;
 use cloakroom_core::ports::objects::{Capabilities, ListOptions, ObjectError, ObjectStore as _};
 use cloakroom_core::upload::UploadMethod;
 use cloakroom_objects::credentials::{ChainOptions, CredentialsChain, CredentialsSource, StaticCredentials};
-use cloakroom_objects::s3::bootstrap::{Access, BucketPlan};
+use cloakroom_objects::s3::bootstrap::BucketPlan;
 use cloakroom_objects::s3::probe::{Answer, Fact, Findings, Target, essential};
 use cloakroom_objects::s3::{Encryption, S3Options, S3Store, USUAL_CAPABILITIES};
 use cloakroom_objects::signer::UrlSigner;
@@ -264,21 +263,12 @@ fn plan(config: &Config, bucket: &str) -> BucketPlan {
         .unwrap_or(0);
     let kept = Duration::from_secs(longest) + settings.uploads_grace.std();
     let days = kept.as_secs().div_ceil(DAY_SECONDS) + LIFECYCLE_SLACK_DAYS;
-    // One who is private makes the bucket private.
-    let has = |visibility| {
-        let mut collections = config.collections.values();
-        collections.any(|c| c.bucket == bucket && c.visibility == visibility)
-    };
-    let access = if has(Visibility::PublicRead) && !has(Visibility::Private) {
-        Access::PublicRead
-    } else {
-        Access::Private
-    };
     BucketPlan {
         name: bucket.to_owned(),
         cors_origins: settings.s3_cors_origins.clone(),
         staging_days: u32::try_from(days).unwrap_or(u32::MAX),
-        access,
+        // No collection is public.
+        block_public: true,
         encryption: encryption(settings),
         notify: settings.s3_notify.clone(),
     }

@@ -65,14 +65,11 @@ impl FromRequestParts<HttpState> for Sender {
         };
         let address = ClientAddress::of(parts, state);
         let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
-        let shown = values.next();
-        if let (Some(value), None) = (shown, values.next())
-            && shows(value, token)
-        {
-            return Ok(Self);
-        }
-        if shown.is_some() {
+        if let Some(shown) = values.next() {
             state.admit_attempt(address)?;
+            if values.next().is_none() && shows(shown, token) {
+                return Ok(Self);
+            }
             state.count_failure(address).await;
         }
         Err(Problem::new(

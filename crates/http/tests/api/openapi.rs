@@ -78,6 +78,7 @@ async fn every_operation_says_how_it_refuses() {
         let open = operation["security"] == serde_json::json!([{}]);
         let responses = operation["responses"].as_object().expect("responses");
         assert_eq!(responses.contains_key("401"), !open, "{method} {path}");
+        assert_eq!(responses.contains_key("429"), !open, "{method} {path}");
         if operation.get("requestBody").is_some() {
             for status in ["400", "413", "415", "422"] {
                 assert!(responses.contains_key(status), "{method} {path} {status}");
@@ -85,6 +86,12 @@ async fn every_operation_says_how_it_refuses() {
         }
         assert!(operation["summary"].is_string(), "{method} {path} has no summary");
         for (status, response) in responses {
+            let waits = response["headers"]["Retry-After"].is_object();
+            assert_eq!(
+                waits,
+                ["429", "503"].contains(&status.as_str()),
+                "{method} {path} {status}"
+            );
             if status.starts_with(['4', '5']) {
                 let schema = &response["content"]["application/problem+json"]["schema"]["$ref"];
                 assert_eq!(schema, "#/components/schemas/Problem", "{method} {path} {status}");

@@ -10,7 +10,7 @@ use http::{Method, Request};
 use jiff::SignedDuration;
 use serde_json::json;
 
-use crate::test_app::{Answer, Options, TestApp};
+use crate::test_app::{Answer, BUCKET_EVENTS_TOKEN, Options, TestApp};
 
 const SIGN: &str = "/api/v1/uploads";
 const BATCH: &str = "/api/v1/uploads/batch";
@@ -123,6 +123,129 @@ async fn every_way_to_sign_counts() {
         )
         .await;
     assert_eq!(again.status, 429);
+}
+
+#[tokio::test]
+async fn parts_are_counted_by_themselves() {
+    let limits = SignLimits {
+        per_user: Some(per_minute(2)),
+        per_address: None,
+    };
+    let app = app(limits, "192.0.2.1").await;
+    let request = json!({"filename": "a.bin", "method": "multipart", "size_bytes": 20_000_000});
+    let signed = app.post("ann", SIGN, request).await;
+    assert_eq!(signed.status, 201, "{signed:?}");
+    let path = format!(
+        "{SIGN}/{}/parts",
+        signed.json()["file_id"].as_str().expect("an id")
+    );
+    let parts = || app.post("ann", &path, json!({"part_numbers": [1, 2]}));
+    assert_eq!(parts().await.status, 200);
+    assert_eq!(parts().await.status, 200);
+    let refused = parts().await;
+    assert_eq!(refused.header("retry-after"), Some("30"));
+    assert_eq!(
+        refused.problem()["message"],
+        "At most 2 times are parts signed in 60 s per user; try again in 30 s."
+    );
+    assert_eq!(
+        sign(&app, "ann").await.status,
+        201,
+        "other uploads are counted apart"
+    );
+    let read = app.get("ann", &path).await;
+    assert_eq!(read.status, 200, "looking is not counted");
+}
+
+async fn with_token(app: &TestApp, token: &str) -> Answer {
+    app.call_with(token, Method::GET, "/api/v1/me", None, &[]).await
+}
+
+#[tokio::test]
+async fn nobody_goes_on_guessing_tokens() {
+    let mut options = Options::default();
+    options.http.bad_tokens_per_address = Some(per_minute(6));
+    let mut app = TestApp::with(options).await;
+    let plain = app.router.clone();
+    let from = |peer: &str| {
+        let peer: IpAddr = peer.parse().expect("an address");
+        plain.clone().layer(axum::Extension(Peer(peer)))
+    };
+    app.router = from("2001:db8::1");
+    let (known, unknown) = (app.token("ann", "user"), app.token("bob", "user"));
+    assert_eq!(with_token(&app, &known).await.status, 200);
+    for number in 0..7 {
+        // The same network at another address each time; access tokens and service tokens alike.
+        app.router = from(&format!("2001:db8::{number}"));
+        let guess = format!("{}guess-{number}", ["eyJ.", "clk_"][number % 2]);
+        assert_eq!(with_token(&app, &guess).await.status, 401);
+    }
+    let refused = with_token(&app, "clk_guess").await;
+    assert_eq!(refused.header("retry-after"), Some("10"));
+    assert_eq!(
+        refused.problem()["message"],
+        "More than 6 invalid tokens in 60 s came from this address; try again in 10 s."
+    );
+    assert_eq!(
+        refused.problem()["details"],
+        json!({"limit": 6, "period_seconds": 60, "scope": "address", "retry_after_seconds": 10})
+    );
+    assert_eq!(
+        with_token(&app, &known).await.status,
+        200,
+        "who is at work goes on"
+    );
+    assert_eq!(
+        with_token(&app, &unknown).await.status,
+        429,
+        "nothing else is even looked at"
+    );
+    assert_eq!(
+        with_token(&app, "").await.status,
+        401,
+        "without a token there is nothing to guess"
+    );
+    app.router = from("2001:db8:0:1::1");
+    assert_eq!(with_token(&app, &unknown).await.status, 200, "from elsewhere");
+    app.router = from("2001:db8::1");
+    app.clock.advance(SignedDuration::from_secs(10));
+    assert_eq!(
+        with_token(&app, "clk_guess").await.status,
+        401,
+        "one more each ten seconds"
+    );
+    assert_eq!(
+        with_token(&app, "clk_guess").await.status,
+        401,
+        "and the one that goes too far"
+    );
+    assert_eq!(with_token(&app, "clk_guess").await.status, 429);
+}
+
+#[tokio::test]
+async fn nobody_goes_on_guessing_the_token_of_bucket_events() {
+    let mut options = Options::default();
+    options.http.bad_tokens_per_address = Some(per_minute(2));
+    let mut app = TestApp::with(options).await;
+    let peer: IpAddr = "192.0.2.1".parse().expect("an address");
+    app.router = app.router.layer(axum::Extension(Peer(peer)));
+    let push = async |token: &str| {
+        let body = json!({"Records": []});
+        app.call_with(token, Method::POST, "/api/v1/bucket-events", Some(body), &[])
+            .await
+            .status
+    };
+    assert_eq!(push("guess").await, 401);
+    assert_eq!(push("guess").await, 401);
+    assert_eq!(push("guess").await, 401);
+    assert_eq!(push("guess").await, 429);
+    assert_eq!(
+        push(BUCKET_EVENTS_TOKEN).await,
+        429,
+        "a guess that is right is one, too"
+    );
+    app.clock.advance(SignedDuration::from_mins(1));
+    assert_eq!(push(BUCKET_EVENTS_TOKEN).await, 200);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Making a bucket ready: the bucket itself, CORS for browsers, a lifecycle as the net under the sweeper, who may read
-//! it, default encryption, notifications.
+//! Making a bucket ready: the bucket itself, CORS for browsers, a lifecycle as the net under the sweeper, public access
+//! blocked, default encryption, notifications.
 //!
 //! Done again, it changes nothing. What others have set up in the same bucket stays: our rules are known by their ids.
 //! What a provider cannot do is said and skipped; whatever depends on it has another way.
@@ -17,7 +17,6 @@ use md5::{Digest as _, Md5};
 use quick_xml::escape::escape;
 use serde::Deserialize;
 
-pub use self::access::Access;
 use super::client::Request;
 use super::{Encryption, S3Store};
 
@@ -39,8 +38,8 @@ pub struct BucketPlan {
     pub cors_origins: Vec<String>,
     /// Whole days after which the bucket itself removes what is in staging; 0 leaves the lifecycle alone.
     pub staging_days: u32,
-    /// Who may read without a signature.
-    pub access: Access,
+    /// Blocks public ACLs and policies; `false` leaves them alone.
+    pub block_public: bool,
     /// Default encryption; `None` leaves it alone.
     pub encryption: Option<Encryption>,
     /// The queue or topic (its ARN) that is told of new objects in staging; `None` leaves notifications alone.
@@ -56,8 +55,8 @@ pub enum Step {
     Cors,
     /// Expiry of staging, and of multipart uploads that nobody finishes.
     Lifecycle,
-    /// Who may read without a signature.
-    Access,
+    /// Nobody reads without a signature.
+    PublicAccess,
     /// Default encryption.
     Encryption,
     /// Notifications of new objects.
@@ -71,7 +70,7 @@ impl Step {
             Self::Bucket => "bucket",
             Self::Cors => "cors",
             Self::Lifecycle => "lifecycle",
-            Self::Access => "access",
+            Self::PublicAccess => "public_access",
             Self::Encryption => "encryption",
             Self::Notification => "notification",
         }
@@ -121,9 +120,9 @@ impl S3Store {
         if plan.staging_days > 0 {
             done.push((Step::Lifecycle, skipped(self.set_up_lifecycle(plan).await)?));
         }
-        if plan.access != Access::AsItIs {
-            let outcome = self.set_up_access(&plan.name, plan.access).await;
-            done.push((Step::Access, skipped(outcome)?));
+        if plan.block_public {
+            let outcome = self.block_public_access(&plan.name).await;
+            done.push((Step::PublicAccess, skipped(outcome)?));
         }
         if let Some(encryption) = &plan.encryption {
             done.push((

@@ -91,8 +91,45 @@ pub const MOTO_5: Provider = Provider {
     ],
 };
 
+/// Garage. What is not signed is refused; conditions on writes are ignored.
+pub const GARAGE_2: Provider = Provider {
+    name: "Garage 2.5",
+    lacks: &[],
+};
+
+/// OpenStack Swift with its S3 layer. It has no POST forms; its CORS is set through its own API.
+pub const SWIFT_2: Provider = Provider {
+    name: "Swift 2.38 with s3api",
+    lacks: &[
+        Fact::MayReadCors,
+        Fact::MayWriteCors,
+        Fact::MayReadPolicy,
+        Fact::MayReadNotification,
+        Fact::FormAsSigned,
+        Fact::FormBindsKey,
+        Fact::FormBindsType,
+        Fact::FormBindsSizeMin,
+        Fact::FormBindsSizeMax,
+        Fact::FormExpires,
+        Fact::FormRefusesFields,
+        Fact::FormBindsStatus,
+        Fact::FormAnswersStatus,
+        Fact::ChecksumsShown,
+        Fact::PutIfMatch,
+        Fact::CopyIfAbsent,
+        Fact::CorsPut,
+        Fact::CorsPost,
+        Fact::CorsGet,
+        Fact::CorsExposesEtag,
+        Fact::LifecycleNet,
+        Fact::LifecycleAborts,
+        Fact::EncryptionAes256,
+        Fact::Notifications,
+    ],
+};
+
 /// Every service that was tried, in the order of the documentation.
-pub const PROVIDERS: &[Provider] = &[OWN, CEPH_16, MOTO_5];
+pub const PROVIDERS: &[Provider] = &[OWN, CEPH_16, MOTO_5, GARAGE_2, SWIFT_2];
 
 impl Provider {
     /// Whether a fact is declared to hold there.

@@ -3,7 +3,7 @@
 use cloakroom_core::ports::objects::{Capabilities, ObjectStore as _};
 use cloakroom_core::upload::UploadMethod;
 use cloakroom_objects::s3::USUAL_CAPABILITIES;
-use cloakroom_objects::s3::bootstrap::{Access, BucketPlan};
+use cloakroom_objects::s3::bootstrap::BucketPlan;
 use cloakroom_objects::s3::probe::{self, Answer, Findings};
 use cloakroom_objects::s3::providers::{CEPH_16, MOTO_5, OWN, Provider};
 
@@ -15,7 +15,7 @@ async fn set_up(stand: &mut Stand) {
         name: stand.target.bucket.clone(),
         cors_origins: stand.target.origins.clone(),
         staging_days: 9,
-        access: Access::Private,
+        block_public: true,
         encryption: None,
         notify: None,
     };

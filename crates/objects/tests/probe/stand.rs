@@ -35,10 +35,13 @@ pub struct Stand {
 
 impl Stand {
     pub async fn new(endpoint: &str, access_key: &str, secret_key: &str) -> Self {
+        Self::in_region(endpoint, access_key, secret_key, Region::default()).await
+    }
+
+    pub async fn in_region(endpoint: &str, access_key: &str, secret_key: &str, region: Region) -> Self {
         let endpoint = Endpoint::parse(endpoint, Addressing::Path).expect("an address");
         let credentials = Credentials::new(access_key, secret_key);
         let source: Arc<dyn CredentialsSource> = Arc::new(StaticCredentials(credentials));
-        let region = Region::default();
         let clock = Arc::new(WallClock);
         let store = S3Store::new(S3Options::new(
             endpoint.clone(),
@@ -152,6 +155,25 @@ impl Stand {
         send(method, &url, &signed.headers, body).await
     }
 
+    /// Calls SQS.
+    pub async fn call_sqs(&self, url: &str, form: String) -> (http::StatusCode, String) {
+        let target = &self.target;
+        let signer = Signer::for_service(target.credentials.latest(), target.region.clone(), "sqs");
+        let kind = ("content-type", "application/x-www-form-urlencoded".to_owned());
+        let signed = signer
+            .sign_headers(&OutgoingRequest {
+                method: &http::Method::POST,
+                url,
+                headers: &[(kind.0.to_owned(), kind.1.clone())],
+                payload: PayloadHash::of(form.as_bytes()),
+                now: WallClock.now(),
+            })
+            .expect("signed");
+        let mut headers = vec![kind];
+        headers.extend(signed.headers.iter().cloned());
+        send(http::Method::POST, url, &headers, form).await
+    }
+
     /// What somebody without a signature is answered.
     pub async fn anonymous(&self, key: &str) -> u16 {
         let url = self.target.endpoint.url_for(&self.target.bucket, key);
@@ -161,7 +183,7 @@ impl Stand {
 }
 
 /// Sends a request as it is.
-pub async fn send(
+async fn send(
     method: http::Method,
     url: &str,
     headers: &[(&str, String)],

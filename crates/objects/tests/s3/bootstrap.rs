@@ -2,7 +2,7 @@
 
 use cloakroom_core::ports::objects::ObjectStore as _;
 use cloakroom_objects::s3::S3Store;
-use cloakroom_objects::s3::bootstrap::{Access, BucketPlan, Outcome, Step};
+use cloakroom_objects::s3::bootstrap::{BucketPlan, Outcome, Step};
 use cloakroom_testkit::servers;
 
 use crate::options;
@@ -12,7 +12,7 @@ fn plan() -> BucketPlan {
         name: servers::unique_bucket(),
         cors_origins: vec!["https://app.example".to_owned()],
         staging_days: 9,
-        access: Access::AsItIs,
+        block_public: false,
         encryption: None,
         notify: None,
     }

@@ -17,6 +17,7 @@ use crate::extract::form::FileForm;
 use crate::extract::header::IdempotencyKey;
 use crate::openapi::Refused;
 use crate::problem::{Problem, Result};
+use crate::rate_limits::Signing;
 use crate::state::HttpState;
 
 /// A form with a file. Forms know no `null`: a field is there or not. The text fields come first, in any order;
@@ -103,7 +104,7 @@ pub async fn receive_file(
     IdempotencyKey(idempotency_key): IdempotencyKey,
     mut form: FileForm,
 ) -> Result<Response> {
-    state.admit_signing(&caller, address, 1).await?;
+    state.admit_signing(&caller, address, Signing::Uploads(1)).await?;
     let request = request(&caller, idempotency_key, &mut form)?;
     let confirmed = state
         .app

@@ -12,6 +12,7 @@ use crate::extract::Json;
 use crate::extract::json::objects;
 use crate::openapi::Refused;
 use crate::problem::{Problem, ProblemBody, Result};
+use crate::rate_limits::Signing;
 use crate::request_id::RequestId;
 use crate::state::HttpState;
 
@@ -100,7 +101,9 @@ pub async fn sign_uploads(
     }
     // Checked to be few above.
     let cost = request.uploads.len() as u32;
-    state.admit_signing(&caller, address, cost).await?;
+    state
+        .admit_signing(&caller, address, Signing::Uploads(cost))
+        .await?;
     let mut read = Vec::with_capacity(request.uploads.len());
     for (index, item) in request.uploads.into_iter().enumerate() {
         match item.into_service(&caller, None) {

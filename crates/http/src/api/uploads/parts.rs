@@ -7,10 +7,12 @@ use utoipa::ToSchema;
 
 use super::sign::SignedPartBody;
 use crate::auth::Caller;
+use crate::client_address::ClientAddress;
 use crate::extract::json::Whole;
 use crate::extract::{Json, Path};
 use crate::openapi::Refused;
 use crate::problem::Result;
+use crate::rate_limits::Signing;
 use crate::state::HttpState;
 
 /// What has arrived of a multipart upload.
@@ -108,9 +110,11 @@ pub async fn get_upload_parts(
 pub async fn sign_upload_parts(
     State(state): State<HttpState>,
     caller: Caller,
+    address: ClientAddress,
     Path(id): Path<FileId>,
     Json(request): Json<SignPartsRequest>,
 ) -> Result<axum::Json<SignedPartsBody>> {
+    state.admit_signing(&caller, address, Signing::Parts).await?;
     let numbers: Vec<u32> = request.part_numbers.into_iter().map(Whole::to_u32).collect();
     let parts = state.app.sign_parts(caller.principal(), id, &numbers).await?;
     Ok(axum::Json(SignedPartsBody {

@@ -24,6 +24,7 @@ use crate::extract::header::IdempotencyKey;
 use crate::extract::json::{Whole, optional_object};
 use crate::openapi::Refused;
 use crate::problem::{Problem, Result};
+use crate::rate_limits::Signing;
 use crate::state::HttpState;
 
 /// The collection of requests that name none.
@@ -303,7 +304,7 @@ pub async fn sign_upload(
     IdempotencyKey(key): IdempotencyKey,
     Json(request): Json<SignUploadRequest>,
 ) -> Result<Response> {
-    state.admit_signing(&caller, address, 1).await?;
+    state.admit_signing(&caller, address, Signing::Uploads(1)).await?;
     let request = request.into_service(&caller, key)?;
     let signed = state.app.sign_upload(caller.principal(), request).await?;
     Ok((signed_status(&signed), axum::Json(SignedUploadBody::from(signed))).into_response())

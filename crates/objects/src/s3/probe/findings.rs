@@ -175,7 +175,7 @@ impl Findings {
             .collect()
     }
 
-    /// What keeps a method from being offered.
+    /// What keeps a method from being offered. Where nothing that is signed is taken, that alone.
     pub fn missing_for(&self, method: UploadMethod) -> Vec<Fact> {
         let needs: &[Fact] = match method {
             UploadMethod::Put => &PUT_NEEDS,
@@ -183,7 +183,10 @@ impl Findings {
             UploadMethod::Multipart => &PART_NEEDS,
             UploadMethod::Stream => &[],
         };
-        needs.iter().copied().filter(|fact| !self.holds(*fact)).collect()
+        match needs.first() {
+            Some(as_signed) if !self.holds(*as_signed) => vec![*as_signed],
+            _ => needs.iter().copied().filter(|fact| !self.holds(*fact)).collect(),
+        }
     }
 
     /// What the store can do: `base`, with everything replaced that was asked.

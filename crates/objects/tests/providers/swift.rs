@@ -1,0 +1,30 @@
+//! OpenStack Swift with s3api.
+
+use cloakroom_core::ports::objects::Capabilities;
+use cloakroom_core::upload::UploadMethod::{Multipart, Put, Stream};
+use cloakroom_objects::s3::USUAL_CAPABILITIES;
+use cloakroom_objects::s3::providers::SWIFT_2;
+use cloakroom_testkit::object_store_suite::Subject;
+
+use crate::service::Service;
+
+const CAPABILITIES: Capabilities = Capabilities {
+    conditional_put: false,
+    post_policy: false,
+    conditional_completion: true,
+    part_reads: true,
+    ..USUAL_CAPABILITIES
+};
+
+async fn subject() -> Subject {
+    Service::named("SWIFT").subject(CAPABILITIES).await
+}
+
+#[tokio::test]
+async fn it_is_as_declared() {
+    Service::named("SWIFT")
+        .probe(&SWIFT_2, CAPABILITIES, &[Put, Multipart, Stream])
+        .await;
+}
+
+cloakroom_testkit::object_store_suite!(subject);
