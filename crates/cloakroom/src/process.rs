@@ -68,13 +68,18 @@ impl Process {
         });
     }
 
-    /// Does background work: jobs, sweeps when this process leads, what queues tell.
+    /// Does background work: jobs, sweeps when this process leads, what queues tell, webhooks.
     pub fn add_worker(&mut self, settings: &Settings, instance: &Instance) -> Result<(), Failure> {
         for (name, source) in wire::bucket_event_sources(settings, instance, &self.stop)? {
             self.add(name, source);
         }
         let (app, leases): (Arc<App>, _) = (Arc::clone(&instance.app), Arc::clone(&instance.leases));
-        let work = cloakroom_worker::run(app, leases, wire::worker_options(settings), self.stop.clone());
+        let options = wire::worker_options(settings);
+        if let Some(webhooks) = wire::webhook_options(settings, &options)? {
+            let deliveries = cloakroom_worker::deliveries::run(Arc::clone(&app), webhooks, self.stop.clone());
+            self.add("webhooks", deliveries);
+        }
+        let work = cloakroom_worker::run(app, leases, options, self.stop.clone());
         self.add("worker", work);
         Ok(())
     }

@@ -19,6 +19,7 @@ use hyper_util::rt::TokioExecutor;
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// An answer, read to its end.
+#[derive(Clone)]
 pub(crate) struct WebAnswer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,

@@ -124,7 +124,10 @@ fn only_one_crate_speaks_each_language() {
     let speaks: &[(&str, &[&str])] = &[
         ("rusqlite", &["cloakroom-metadata"]),
         ("axum", &["cloakroom-http"]),
-        ("reqwest", &["cloakroom", "cloakroom-bucket-events", "cloakroom-worker"]),
+        (
+            "reqwest",
+            &["cloakroom", "cloakroom-bucket-events", "cloakroom-worker"],
+        ),
         ("clap", &["cloakroom"]),
         ("toml", &["cloakroom"]),
     ];

@@ -1,7 +1,7 @@
 //! The janitor: sweeps that are idempotent, take no input, and run at start and then periodically, in one of all the
 //! processes that work together.
 //!
-//! Which one is decided by a lease ([`Election`]). That saves work and no more: whoever was paused past the end of its
+//! Which one is decided by a lease (`Election`). That saves work and no more: whoever was paused past the end of its
 //! lease may still be in the middle of a sweep, so every sweep claims by compare-and-set what it changes.
 
 use std::convert::Infallible;

@@ -1,6 +1,7 @@
 //! What must hold between settings, and what a process needs beside a configuration without contradictions.
 
 use cloakroom_signing::Secret;
+use cloakroom_worker::deliveries::{SigningKeys, Target};
 
 use super::Config;
 use super::adapters::{Store, is_aws};
@@ -65,8 +66,23 @@ pub fn contradictions(settings: &Settings, dev: bool) -> Vec<Problem> {
             "bucket_events.token must have at least {TOKEN_CHARS_MIN} characters"
         )));
     }
+    found.extend(webhooks(settings).into_iter().map(Problem));
     found.extend(ports(settings).map(Problem));
     found
+}
+
+fn webhooks(settings: &Settings) -> Vec<String> {
+    let (url, secret) = match (&settings.webhooks_url, &settings.webhooks_secret) {
+        (None, None) => return vec![],
+        (Some(_), None) => return vec!["webhooks.url is set and webhooks.secret is not".to_owned()],
+        (None, Some(_)) => return vec!["webhooks.secret is set and webhooks.url is not".to_owned()],
+        (Some(url), Some(secret)) => (url, secret),
+    };
+    let target = Target::new(url.expose(), settings.webhooks_allow_private);
+    let keys = SigningKeys::parse(secret.expose());
+    let target = target.err().map(|error| format!("webhooks.url {error}"));
+    let keys = keys.err().map(|error| format!("webhooks.secret {error}"));
+    target.into_iter().chain(keys).collect()
 }
 
 fn schemes(settings: &Settings, found: &mut Vec<Problem>) {

@@ -210,6 +210,9 @@ settings! {
     limits_sign_per_user: RateLimit = "limits.sign_per_user", "10/min", dev "0";
     /// How often uploads may be signed from one address.
     limits_sign_per_address: RateLimit = "limits.sign_per_address", "60/min", dev "0";
+    /// How often an invalid token may come from one address; from more, tokens that were not valid just before are refused
+    /// unread.
+    limits_bad_tokens_per_address: RateLimit = "limits.bad_tokens_per_address", "600/min", dev "0";
 
     /// PEM files with public keys that access tokens are checked with, read again when they change.
     auth_public_key_files: Vec<String> = "auth.public_key_files", "";
@@ -243,6 +246,15 @@ settings! {
     /// Token that an S3 service must send as `Authorization: Bearer` to `POST /api/v1/bucket-events`, at least 16 characters.
     /// Empty: there is no such route.
     bucket_events_token: Option<Secret> = "bucket_events.token", "";
+
+    /// Address that every event of a file is posted to, signed. Empty: events stay in the timelines alone. It may hold a token
+    /// and is not shown.
+    webhooks_url: Option<Secret> = "webhooks.url", "";
+    /// What webhooks are signed with: `whsec_` and 24 to 64 bytes in Base64; while it is changed the new one and the old one,
+    /// with a space between them.
+    webhooks_secret: Option<Secret> = "webhooks.secret", "";
+    /// Whether webhooks may go to private addresses, and over http: for a receiver in the same network.
+    webhooks_allow_private: bool = "webhooks.allow_private", "false";
 
     /// Where a process of the command `worker` answers `/health/live`, `/health/ready` and `/metrics`; `off` for nowhere.
     worker_listen: WorkerListen = "worker.listen", "127.0.0.1:8001";

@@ -17,6 +17,7 @@ pub fn http_settings(settings: &Settings, public_url: &str) -> HttpSettings {
             per_user: settings.limits_sign_per_user.0,
             per_address: settings.limits_sign_per_address.0,
         },
+        bad_tokens_per_address: settings.limits_bad_tokens_per_address.0,
         trusted_proxies: settings.server_trusted_proxies.0.clone(),
         bucket_events_token: settings
             .bucket_events_token

@@ -146,6 +146,7 @@ fn postgres_options(settings: &Settings, url: &PostgresUrl) -> PostgresOptions {
         pre_ping: settings.database_pool_pre_ping,
         connect_timeout: settings.database_connect_timeout.std(),
         statement_timeout: settings.database_statement_timeout.std(),
+        outbox: settings.webhooks_url.is_some(),
         ..PostgresOptions::new(url.expose())
     }
 }
@@ -160,6 +161,7 @@ fn sqlite_options(
         .ok_or_else(no_directory)?;
     Ok(SqliteOptions {
         table_prefix: settings.database_table_prefix.clone(),
+        outbox: settings.webhooks_url.is_some(),
         ..SqliteOptions::new(path)
     })
 }

@@ -8,6 +8,7 @@ mod local_store;
 mod patience;
 mod s3;
 mod stores;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use self::bucket_events::bucket_event_sources;
 pub use self::database::{diagnose_database, open_database, pending_migrations};
 pub use self::s3::doctor::{Examination, offer};
 pub use self::stores::{Preparation, Stores, open_stores};
+pub use self::webhooks::webhook_options;
 
 use crate::commands::Failure;
 use crate::config::Config;

@@ -1,7 +1,7 @@
 //! The shared database: PostgreSQL, used by as many nodes as there are.
 //!
-//! Signed uploads are grouped across requests ([`inserts`]); everything else takes a connection of a [`pool`], in a
-//! transaction where it changes something. What one node changes wakes who waits on another ([`signals`]). Every method
+//! Signed uploads are grouped across requests (`inserts`); everything else takes a connection of a `pool`, in a
+//! transaction where it changes something. What one node changes wakes who waits on another (`signals`). Every method
 //! of the port is one operation: a plain function over a connection.
 
 mod address;

@@ -49,6 +49,7 @@ pub const CEPH_16: Provider = Provider {
         Fact::ChecksumsShown,
         Fact::CopyIfAbsent,
         Fact::CompletionIfAbsent,
+        Fact::CompletionIfMatch,
         Fact::EncryptionAes256,
     ],
 };
@@ -88,6 +89,7 @@ pub const MOTO_5: Provider = Provider {
         Fact::ContentMd5,
         Fact::CopyIfMatch,
         Fact::CopyIfAbsent,
+        Fact::CompletionIfMatch,
     ],
 };
 
@@ -117,6 +119,7 @@ pub const SWIFT_2: Provider = Provider {
         Fact::ChecksumsShown,
         Fact::PutIfMatch,
         Fact::CopyIfAbsent,
+        Fact::CompletionIfMatch,
         Fact::CorsPut,
         Fact::CorsPost,
         Fact::CorsGet,

@@ -159,6 +159,12 @@ fn range_of(answer: &Answer, options: &GetOptions, info: &ObjectInfo) -> Result<
     if (is_partial && told.is_some() && told == wanted) || (!is_partial && options.range.is_none()) {
         return Ok(told.filter(|_| is_partial));
     }
+    if options.range.is_some() && wanted.is_none() {
+        // Swift answers where others say that there is nothing in such a range.
+        return Err(ObjectError::InvalidRange {
+            size_bytes: info.size_bytes,
+        });
+    }
     Err(ObjectError::Internal(
         "the object store sent another range than the one that it was asked for".to_owned(),
     ))

@@ -106,10 +106,7 @@ impl Service {
         let findings = probe::thorough(&target).await;
         assert_eq!(provider.differences(&findings).join("\n"), "");
         assert_eq!(findings.methods(), methods);
-        assert_eq!(
-            findings.capabilities(USUAL_CAPABILITIES),
-            Capabilities { ..capabilities }
-        );
+        assert_eq!(findings.capabilities(USUAL_CAPABILITIES), capabilities);
         findings
     }
 }

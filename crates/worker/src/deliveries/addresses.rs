@@ -54,19 +54,19 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, .., g, h] = address.segments();
-    let v4 = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    let segments = address.segments();
+    let v4 = |at: usize| {
+        let ([a, b], [c, d]) = (segments[at].to_be_bytes(), segments[at + 1].to_be_bytes());
         is_public_v4(Ipv4Addr::new(a, b, c, d))
     };
-    match (a, b) {
+    match (segments[0], segments[1]) {
         // NAT64 (RFC 6052) and 6to4 (RFC 3056) carry an IPv4 address.
-        (0x64, 0xff9b) if address.segments()[2..6] == [0; 4] => v4(g, h),
-        (0x2002, _) => v4(b, address.segments()[2]),
+        (0x64, 0xff9b) if segments[2..6] == [0; 4] => v4(6),
+        (0x2002, _) => v4(1),
         // Protocol assignments (Teredo among them), documentation.
         (0x2001, 0..0x200 | 0xdb8) | (0x3fff, 0..0x1000) => false,
         // Global unicast is what is given out of it: nothing else is anybody's.
-        _ => a & 0xe000 == 0x2000,
+        (first, _) => first & 0xe000 == 0x2000,
     }
 }
 

@@ -97,16 +97,11 @@ pub async fn run(app: Arc<App>, options: WebhookOptions, shutdown: CancellationT
     let mut under_way = JoinSet::new();
     while !shutdown.is_cancelled() {
         let free = courier.options.concurrency.saturating_sub(under_way.len());
-        let claimed = if free > 0 { courier.claim(free).await } else { vec![] };
-        let found = claimed.len();
-        for event in claimed {
-            let courier = Arc::clone(&courier);
-            under_way.spawn(async move { courier.deliver(event).await });
-        }
-        if found > 0 && found == free {
-            // There may be more, but nobody is free.
-        } else if found > 0 {
-            continue;
+        if free > 0 {
+            for event in courier.claim(free).await {
+                let courier = Arc::clone(&courier);
+                under_way.spawn(async move { courier.deliver(event).await });
+            }
         }
         tokio::select! {
             () = shutdown.cancelled() => {}
@@ -175,12 +170,7 @@ impl Courier {
         self.settle(claimed.lease, delivery, outcome).await;
     }
 
-    fn conclude(
-        &self,
-        claimed: &ClaimedEvent,
-        verdict: Verdict,
-        now: Timestamp,
-    ) -> (Delivery, &'static str) {
+    fn conclude(&self, claimed: &ClaimedEvent, verdict: Verdict, now: Timestamp) -> (Delivery, &'static str) {
         let event = &claimed.event;
         match verdict {
             Verdict::Taken => (Delivery::Delivered, "delivered"),

@@ -42,11 +42,7 @@ mod tests {
         }
         let all: u32 = WAITS_SECONDS.iter().sum();
         assert!((48..72).contains(&(all / 3_600)), "a weekend: {all} s");
-        assert_eq!(
-            wait(1_000, 0.5),
-            86_400.0,
-            "beyond the last one"
-        );
+        assert!((wait(1_000, 0.5) - 86_400.0).abs() < 1.0, "beyond the last one");
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn sqlite(directory: &TempDir, signals: Arc<dyn Signals>) -> Metadata {
         // The tests crash processes, not machines.
         synchronous_full: false,
         readers: 1,
+        outbox: true,
         ..SqliteOptions::new(directory.path().join("test.db"))
     });
     let store = Arc::new(store.expect("a database"));
@@ -77,6 +78,7 @@ async fn postgres(signals: Arc<dyn Signals>) -> Metadata {
         table_prefix: servers::unique_table_prefix().parse().expect("a prefix"),
         pool_size: 2,
         pool_overflow: 2,
+        outbox: true,
         signals: Some(signals),
         ..PostgresOptions::new(servers::postgres_url())
     });

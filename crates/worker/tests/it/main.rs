@@ -6,6 +6,7 @@ mod crashes;
 mod election;
 mod main_job;
 mod recovery;
+mod webhooks;
 mod zombies;
 
 const PAIR: app::Pair = app::Pair {

@@ -28,7 +28,7 @@ const PATIENCE: Period = Period(SignedDuration::ZERO);
     configuration."
 )]
 pub struct Args {
-    /// Origin of a web page that uploads and downloads, such as https://app.example; may be given several times [default:
+    /// Origin of a web page that uploads and downloads, such as <https://app.example>; may be given several times [default:
     /// s3.cors_origins]
     #[arg(long, value_name = "ORIGIN")]
     origin: Vec<String>,

@@ -62,6 +62,17 @@ pub(super) async fn ask(caller: &Caller<'_>, findings: &mut Findings) {
     let broken = complete(caller, &there, &absent).await;
     let kept = complete(caller, &caller.key("conditional-parts"), &absent).await;
     findings.note(Fact::CompletionIfAbsent, enforced(&broken, &kept));
+    let etag = caller.call(Method::HEAD, &there, &[], &[], "").await;
+    let etag = etag.as_ref().ok().and_then(|answer| answer.header("etag"));
+    let etag = etag.unwrap_or_default().trim_matches('"').to_owned();
+    let broken = complete(caller, &there, &[pair("if-match", WRONG_ETAG)]).await;
+    // What was done in spite of its condition has another ETag now.
+    let kept = if succeeded(&broken) {
+        broken.clone()
+    } else {
+        complete(caller, &there, &[pair("if-match", etag)]).await
+    };
+    findings.note(Fact::CompletionIfMatch, enforced(&broken, &kept));
 }
 
 /// Both spellings, as the adapter sends them: S3's, and the one that Ceph looks at.

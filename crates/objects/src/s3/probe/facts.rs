@@ -186,6 +186,8 @@ facts! {
         CopyIfMatch "copy_if_match" Note: "a copy is refused when its source has changed", "the source is looked at again after each copy, and what was copied is measured", "";
         CopyIfAbsent "copy_if_absent" Note: "If-None-Match: * keeps a copy from replacing an object", "keys of ours are unique, so nothing is replaced anyway", "";
         CompletionIfAbsent "completion_if_absent" Note: "If-None-Match: * keeps the completion of a multipart upload from replacing an object", "keys of ours are unique, so nothing is replaced anyway", "";
+        CompletionIfMatch "completion_if_match" Note: "If-Match keeps the completion of a multipart upload from replacing another object",
+            "keys of ours are unique, so nothing is replaced anyway", "";
     }
     Bucket {
         CorsPut "cors_put" Fail: "pages of the origin may PUT", "browsers refuse uploads with method put and multipart", "run the doctor with --fix, or add the origin to s3.cors_origins";

@@ -192,9 +192,8 @@ impl Findings {
     /// What the store can do: `base`, with everything replaced that was asked.
     pub fn capabilities(&self, base: Capabilities) -> Capabilities {
         let mut found = base;
-        let fields: [(&mut bool, &[Fact]); 8] = [
+        let fields: [(&mut bool, &[Fact]); 7] = [
             (&mut found.conditional_put, &[Fact::PutIfAbsent, Fact::PutIfMatch]),
-            (&mut found.post_policy, &FORM_NEEDS),
             (
                 &mut found.checksums,
                 &[Fact::ChecksumSha256, Fact::ChecksumsShown],
@@ -202,7 +201,10 @@ impl Findings {
             (&mut found.uneven_parts, &[Fact::UnevenParts]),
             (&mut found.conditional_copy, &[Fact::CopyIfMatch]),
             (&mut found.conditional_copy_target, &[Fact::CopyIfAbsent]),
-            (&mut found.conditional_completion, &[Fact::CompletionIfAbsent]),
+            (
+                &mut found.conditional_completion,
+                &[Fact::CompletionIfAbsent, Fact::CompletionIfMatch],
+            ),
             (&mut found.part_reads, &[Fact::PartReads]),
         ];
         for (field, facts) in fields {
@@ -210,6 +212,10 @@ impl Findings {
             if facts.iter().all(asked) {
                 *field = facts.iter().all(|fact| self.holds(*fact));
             }
+        }
+        if !matches!(self.answer(FORM_NEEDS[0]), None | Some(Answer::Unknown(_))) {
+            // What could not be found out of the rest is not enforced.
+            found.post_policy = FORM_NEEDS.iter().all(|fact| self.holds(*fact));
         }
         found
     }
@@ -280,8 +286,11 @@ mod tests {
         let mut findings = all_hold();
         findings.note(Fact::PutIfMatch, Answer::Not(String::new()));
         findings.note(Fact::CopyIfMatch, Answer::Unknown(String::new()));
+        findings.note(Fact::FormAsSigned, Answer::Not(String::new()));
+        findings.note(Fact::FormBindsKey, Answer::Unknown(String::new()));
         let found = findings.capabilities(base);
         assert!(!found.conditional_put, "both are needed");
+        assert!(!found.post_policy, "no form is taken");
         assert_eq!(found.conditional_copy, base.conditional_copy, "not found out");
     }
 
