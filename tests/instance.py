@@ -88,12 +88,12 @@ def assert_no_secret(text, place, server, settings):
 
 
 @contextmanager
-def running(home, pair=EMBEDDED):
-    """A private instance with its data in `home`, on free ports.
+def running(home, pair=EMBEDDED, more=None):
+    """A private instance with its data in `home`, on free ports, with `more` settings of the test's own.
 
     Afterwards it must stop cleanly when asked, and neither its log nor its metrics may hold a secret (I7).
     """
-    settings = fresh_settings(pair)
+    settings = fresh_settings(pair) | (more or {})
     process, ready_file = start(home, settings)
     log_file = home / "log"
     try:
