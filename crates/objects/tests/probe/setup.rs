@@ -1,7 +1,5 @@
 //! Setting up: what it opens, what it closes, what it leaves alone, and what it does.
 
-use std::time::Duration;
-
 use cloakroom_core::ports::objects::{GetOptions, ObjectPath, ObjectStore as _, PutBody, PutOptions};
 use cloakroom_objects::s3::Encryption;
 use cloakroom_objects::s3::bootstrap::{BucketPlan, Outcome, Step};
@@ -9,7 +7,7 @@ use cloakroom_testkit::servers;
 
 use crate::stand::{ORIGIN, Stand};
 
-fn plan(stand: &Stand) -> BucketPlan {
+pub fn plan(stand: &Stand) -> BucketPlan {
     BucketPlan {
         name: stand.target.bucket.clone(),
         cors_origins: Vec::new(),
@@ -20,11 +18,11 @@ fn plan(stand: &Stand) -> BucketPlan {
     }
 }
 
-async fn set_up(stand: &Stand, plan: &BucketPlan) -> Vec<(Step, Outcome)> {
+pub async fn set_up(stand: &Stand, plan: &BucketPlan) -> Vec<(Step, Outcome)> {
     stand.store.set_up(plan).await.expect("set up")
 }
 
-async fn write(stand: &Stand, key: &str) {
+pub async fn write(stand: &Stand, key: &str) {
     let path = ObjectPath::new(&stand.target.bucket, key);
     let body = PutBody::from_bytes("bytes");
     stand
@@ -147,26 +145,4 @@ async fn encryption_and_notifications_are_set_up_once() {
     assert_eq!(done[1..], steps.map(|step| (step, Outcome::Unchanged)));
     assert!(stand.configuration("notification").await.contains("staging/"));
     assert!(stand.configuration("encryption").await.contains("key/files"));
-}
-
-/// A day lasts ten seconds in this Ceph.
-#[tokio::test]
-#[ignore = "takes minutes on a Ceph with many buckets; make test-providers runs it"]
-async fn the_bucket_itself_removes_what_is_old() {
-    let stand = Stand::ceph().await;
-    write(&stand, "staging/20261121T0600Z/x/a.jpg").await;
-    write(&stand, "kept/a.jpg").await;
-    let wanted = BucketPlan {
-        staging_days: 1,
-        ..plan(&stand)
-    };
-    set_up(&stand, &wanted).await;
-    let removed = async {
-        while stand.keys().await != "kept/a.jpg" {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(2), removed)
-        .await
-        .expect("Ceph removes it within a few of its days");
 }
