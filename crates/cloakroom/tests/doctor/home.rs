@@ -3,6 +3,9 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use cloakroom_core::ports::clock::Clock as _;
+use cloakroom_signing::{Credentials, OutgoingRequest, PayloadHash, Region, Signer};
+use cloakroom_testkit::clock::WallClock;
 use cloakroom_testkit::servers;
 use serde_json::Value;
 
@@ -121,6 +124,43 @@ impl Home {
             );
         }
         said
+    }
+
+    /// Denies these actions to everybody in the bucket, with a bucket policy.
+    pub async fn deny(&self, actions: &[&str]) {
+        let setting = |name: &str| {
+            let found = self.variables.iter().find(|(known, _)| known == name);
+            found.unwrap().1.clone()
+        };
+        let bucket = setting("S3_BUCKET");
+        let policy = serde_json::json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": actions,
+                "Resource": [format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*")],
+            }],
+        })
+        .to_string();
+        let url = format!("{}/{bucket}?policy=", setting("S3_ENDPOINT"));
+        let credentials = Credentials::new(setting("S3_ACCESS_KEY"), setting("S3_SECRET_KEY"));
+        let signed = Signer::new(credentials, Region::default())
+            .sign_headers(&OutgoingRequest {
+                method: &http::Method::PUT,
+                url: &url,
+                headers: &[],
+                payload: PayloadHash::of(policy.as_bytes()),
+                now: WallClock.now(),
+            })
+            .unwrap();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let mut request = client.put(&url).body(policy);
+        for (name, value) in &signed.headers {
+            request = request.header(*name, value);
+        }
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
     }
 
     /// A development server in the same directory, and what it says of itself.

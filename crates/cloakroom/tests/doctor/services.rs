@@ -20,7 +20,7 @@ async fn what_is_missing_is_named_and_mended() {
     let said = home.doctor(&["--json", "--origin", ORIGIN]).await;
     assert_eq!(said.code, 1);
     assert_eq!(said.verdict("bucket_exists"), "fail");
-    assert_eq!(said.methods(), ["stream"]);
+    assert!(said.json()["store"].is_null(), "what is offered is not found out");
     assert!(
         said.line("bucket_exists")["remedy"]
             .as_str()
@@ -152,4 +152,30 @@ async fn wrong_credentials_are_named() {
             .unwrap()
             .contains("SignatureDoesNotMatch")
     );
+    let text = home.doctor(&[]).await.text;
+    let (_, store) = text.split_once("\nstore: ").unwrap();
+    assert!(
+        store.lines().count() < 20,
+        "what follows from it does not hide it: {store}"
+    );
+    assert!(text.contains("  fail   check s3.access_key"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_mended_is_not_to_be_mended_again() {
+    let home = Home::ceph();
+    assert_eq!(home.doctor(&["--fix"]).await.code, 0);
+    home.deny(&["s3:GetLifecycleConfiguration", "s3:PutBucketCORS"])
+        .await;
+    let said = home.doctor(&["--json", "--fix", "--origin", ORIGIN]).await;
+    assert_eq!(said.code, 1, "{}", said.text);
+    assert_eq!(said.verdict("lifecycle_net"), "unknown");
+    for check in ["cors_put", "lifecycle_net"] {
+        let remedy = said.line(check)["remedy"].as_str().unwrap().to_owned();
+        assert!(
+            remedy.starts_with("let these credentials read and write"),
+            "{check}: {remedy}"
+        );
+    }
+    assert_eq!(said.line("may_write_cors")["found"], "denied: s3:PutBucketCORS");
 }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::client::Request;
 use super::multipart::check_upload_id;
-use super::{S3Store, check_path, headers};
+use super::{S3Store, headers};
 use crate::conditions::strip_quotes;
 
 /// What services take to look at the parts before they answer, with much to spare.
@@ -36,7 +36,7 @@ impl S3Store {
         parts: &[CompletedPart],
         conditions: WriteConditions,
     ) -> Result<ObjectInfo> {
-        check_path(path)?;
+        self.check_path(path)?;
         check_upload_id(upload_id)?;
         if parts.is_empty() {
             return Err(ObjectError::InvalidArgument(

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::client::Request;
 use super::multipart::OpenUpload;
-use super::{S3Store, check_path, headers, part_bytes};
+use super::{S3Store, headers, part_bytes};
 use crate::conditions::{check_read, strip_quotes};
 
 /// A slower service is given up.
@@ -31,8 +31,8 @@ impl S3Store {
         to: &ObjectPath,
         options: CopyOptions,
     ) -> Result<ObjectInfo> {
-        check_path(from)?;
-        check_path(to)?;
+        self.check_path(from)?;
+        self.check_path(to)?;
         if options.conditions != WriteConditions::default()
             && !self.shared.capabilities.conditional_copy_target
         {
@@ -51,8 +51,8 @@ impl S3Store {
         to: &ObjectPath,
         attributes: ObjectAttributes,
     ) -> Result<ObjectInfo> {
-        check_path(from)?;
-        check_path(to)?;
+        self.check_path(from)?;
+        self.check_path(to)?;
         let source = match self.look(from).await {
             Ok(source) => source,
             // Promoted before, and cleaned up.

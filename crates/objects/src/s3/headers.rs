@@ -17,7 +17,7 @@ use crate::conditions::strip_quotes;
 /// What S3 says of an object that was stored without a type (S3 API, "PutObject").
 const DEFAULT_CONTENT_TYPE: &str = "binary/octet-stream";
 /// The most user metadata, names and values together, in bytes (S3 user guide, "User-defined object metadata").
-const USER_METADATA_BYTES_MAX: usize = 2 * 1024;
+pub(super) const USER_METADATA_BYTES_MAX: usize = 2 * 1024;
 const USER_METADATA_PREFIX: &str = "x-amz-meta-";
 const ENCODED_PREFIX: &str = "=?UTF-8?B?";
 const ENCODED_SUFFIX: &str = "?=";

@@ -87,7 +87,12 @@ impl S3Store {
         if !options.prefix.is_empty() {
             request = request.query("prefix", options.prefix.clone());
         }
-        if let Some(after) = options.after.as_deref().filter(|after| !after.is_empty()) {
+        // Every key with the prefix comes after a place before the prefix, and Garage finds none if it is told the place.
+        let after = options
+            .after
+            .as_deref()
+            .filter(|after| *after > options.prefix.as_str());
+        if let Some(after) = after {
             let after = prefix_around(options).map_or_else(|| after.to_owned(), end_of);
             request = request.query("start-after", after);
         }

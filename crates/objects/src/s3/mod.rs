@@ -69,6 +69,7 @@ pub const USUAL_CAPABILITIES: Capabilities = Capabilities {
     conditional_put: true,
     post_policy: true,
     checksums: false,
+    computed_checksums: false,
     generations: false,
     uneven_parts: true,
     conditional_copy: true,
@@ -79,6 +80,11 @@ pub const USUAL_CAPABILITIES: Capabilities = Capabilities {
     several_checksums: false,
     ordered_deletes: false,
     upload_memory: false,
+    closed_uploads: true,
+    long_user_metadata: true,
+    small_parts_refused: true,
+    empty_parts: true,
+    leading_slashes: true,
 };
 
 /// How objects are encrypted by the store (S3 user guide, "Protecting data with encryption").
@@ -296,7 +302,7 @@ impl S3Store {
     }
 
     async fn remove(&self, path: &ObjectPath) -> Result<()> {
-        check_path(path)?;
+        self.check_path(path)?;
         match self
             .call(Request::new(
                 "DeleteObject",
@@ -326,15 +332,22 @@ fn part_bytes(least: u64, size_bytes: u64) -> u64 {
     least.max(size_bytes.div_ceil(PARTS_MAX)).max(1)
 }
 
-fn check_path(path: &ObjectPath) -> Result<()> {
-    check_bucket(&path.bucket)?;
-    if (1..=KEY_BYTES_MAX).contains(&path.key.len()) {
+impl S3Store {
+    fn check_path(&self, path: &ObjectPath) -> Result<()> {
+        check_bucket(&path.bucket)?;
+        if !(1..=KEY_BYTES_MAX).contains(&path.key.len()) {
+            return Err(ObjectError::InvalidArgument(format!(
+                "a key has 1 to {KEY_BYTES_MAX} bytes, this one has {}",
+                path.key.len()
+            )));
+        }
+        // It would be another object's key there.
+        if path.key.starts_with('/') && !self.shared.capabilities.leading_slashes {
+            return Err(ObjectError::InvalidArgument(
+                "the object store takes slashes off the beginning of keys".to_owned(),
+            ));
+        }
         Ok(())
-    } else {
-        Err(ObjectError::InvalidArgument(format!(
-            "a key has 1 to {KEY_BYTES_MAX} bytes, this one has {}",
-            path.key.len()
-        )))
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::client::{Body, Request, header};
 use super::list::decode_key;
 use super::upload::{Beginning, SharedStream, begin, checked};
-use super::{S3Store, check_path, headers};
+use super::{S3Store, headers};
 use crate::conditions::strip_quotes;
 
 /// Parts up to this size are sent from memory, so they can be sent again.
@@ -174,7 +174,7 @@ impl Drop for OpenUpload<'_> {
 
 impl S3Store {
     pub(super) async fn begin_upload(&self, path: &ObjectPath, options: &MultipartOptions) -> Result<String> {
-        check_path(path)?;
+        self.check_path(path)?;
         if options.checksum.is_some() && !self.shared.capabilities.checksums {
             return Err(ObjectError::Unsupported("checksums"));
         }
@@ -204,7 +204,7 @@ impl S3Store {
         number: u32,
         body: PutBody,
     ) -> Result<Part> {
-        check_path(path)?;
+        self.check_path(path)?;
         check_upload_id(upload_id)?;
         if !(1..=PART_NUMBER_MAX).contains(&number) {
             return Err(ObjectError::InvalidArgument(format!(
@@ -249,7 +249,7 @@ impl S3Store {
         path: &ObjectPath,
         upload_id: &str,
     ) -> Result<(MultipartUpload, Vec<Part>)> {
-        check_path(path)?;
+        self.check_path(path)?;
         check_upload_id(upload_id)?;
         let (mut parts, mut marker) = (Vec::new(), None);
         loop {
@@ -341,11 +341,16 @@ impl S3Store {
     }
 
     pub(super) async fn give_up(&self, path: &ObjectPath, upload_id: &str) -> Result<()> {
-        check_path(path)?;
+        self.check_path(path)?;
         check_upload_id(upload_id)?;
         let request = Request::new("AbortMultipartUpload", Method::DELETE, &path.bucket, &path.key)
             .query("uploadId", upload_id);
-        self.call(request).await.map(drop)
+        // Swift says of a completed upload what others say of a key.
+        match self.call(request).await {
+            Ok(_) => Ok(()),
+            Err(ObjectError::NotFound) => Err(ObjectError::NoSuchUpload),
+            Err(error) => Err(error),
+        }
     }
 }
 

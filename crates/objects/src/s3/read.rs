@@ -12,13 +12,13 @@ use http::{Method, StatusCode};
 use super::answer::Answer;
 use super::client::Request;
 use super::headers::{content_range, entity_tag, info};
-use super::{PARTS_MAX, S3Store, check_path};
+use super::{PARTS_MAX, S3Store};
 use crate::conditions::{check_read, strip_quotes};
 
 impl S3Store {
     /// What is known of an object.
     pub(super) async fn look(&self, path: &ObjectPath) -> Result<ObjectInfo> {
-        check_path(path)?;
+        self.check_path(path)?;
         let request = self.checksummed(Request::new("HeadObject", Method::HEAD, &path.bucket, &path.key));
         match self.call(request).await {
             Ok(answer) => {
@@ -50,7 +50,7 @@ impl S3Store {
     }
 
     pub(super) async fn read(&self, path: &ObjectPath, options: &GetOptions) -> Result<ObjectRead> {
-        check_path(path)?;
+        self.check_path(path)?;
         check_options(options)?;
         let conditions = &options.conditions;
         let mut request = self.checksummed(Request::new("GetObject", Method::GET, &path.bucket, &path.key));

@@ -15,7 +15,7 @@ use super::client::{Body, Request, header};
 use super::headers;
 use super::multipart::OpenUpload;
 use super::upload::{Beginning, Segments, SharedStream, begin, checked, fill};
-use super::{PARTS_MAX, S3Store, check_path, part_bytes};
+use super::{PARTS_MAX, S3Store, part_bytes};
 use crate::conditions::strip_quotes;
 
 /// Bodies up to this size are sent from memory, so they can be sent again.
@@ -30,7 +30,7 @@ impl S3Store {
         options: PutOptions,
         body: PutBody,
     ) -> Result<ObjectInfo> {
-        check_path(path)?;
+        self.check_path(path)?;
         let mut attributes = headers::of_attributes(&options.attributes)?;
         match body.size_bytes {
             Some(size_bytes) if size_bytes > self.shared.put_bytes_max => {

@@ -2,10 +2,11 @@
 
 use cloakroom_core::ports::objects::{Capabilities, ObjectStore as _};
 use cloakroom_core::upload::UploadMethod;
-use cloakroom_objects::s3::USUAL_CAPABILITIES;
 use cloakroom_objects::s3::bootstrap::BucketPlan;
-use cloakroom_objects::s3::probe::{self, Answer, Findings};
+use cloakroom_objects::s3::probe::{self, Answer, Fact, Findings, Target};
 use cloakroom_objects::s3::providers::{CEPH_16, MOTO_5, OWN, Provider};
+use cloakroom_objects::s3::{Encryption, USUAL_CAPABILITIES};
+use cloakroom_testkit::servers;
 
 use crate::stand::{ORIGIN, Stand};
 
@@ -41,6 +42,19 @@ async fn probe_as_declared(stand: &Stand, provider: &Provider) -> Findings {
         assert_eq!(same, Some(*answer == Answer::Holds), "{fact:?}");
     }
     assert_eq!(essential.methods(), findings.methods());
+
+    let with_kms = Target {
+        encryption: Some(Encryption::Kms {
+            key_id: (provider.name == CEPH_16.name).then(servers::s3_kms_key_id),
+        }),
+        ..stand.target.clone()
+    };
+    let with_kms = probe::bucket(&with_kms).await;
+    assert_eq!(
+        with_kms.holds(Fact::EncryptionKms),
+        provider.declares(Fact::EncryptionKms),
+        "{with_kms:?}"
+    );
     findings
 }
 
@@ -53,6 +67,7 @@ async fn our_own_endpoint_enforces_everything() {
     let found = findings.capabilities(USUAL_CAPABILITIES);
     let expected = Capabilities {
         checksums: true,
+        computed_checksums: true,
         conditional_copy_target: true,
         conditional_completion: true,
         part_reads: true,

@@ -8,9 +8,19 @@ use cloakroom_testkit::object_store_suite::Subject;
 
 use crate::service::Service;
 
-const CAPABILITIES: Capabilities = Capabilities {
+/// What the probe finds.
+const FOUND: Capabilities = Capabilities {
     conditional_put: false,
+    checksums: true,
+    part_reads: true,
+    small_parts_refused: false,
+    empty_parts: false,
+    leading_slashes: false,
     ..USUAL_CAPABILITIES
+};
+const CAPABILITIES: Capabilities = Capabilities {
+    unlisted_parts: true,
+    ..FOUND
 };
 
 async fn subject() -> Subject {
@@ -20,7 +30,7 @@ async fn subject() -> Subject {
 #[tokio::test]
 async fn it_is_as_declared() {
     Service::named("GARAGE")
-        .probe(&GARAGE_2, CAPABILITIES, UploadMethod::ALL)
+        .probe(&GARAGE_2, FOUND, UploadMethod::ALL)
         .await;
 }
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom_core::ports::objects::{Capabilities, ObjectStore};
+use cloakroom_core::ports::objects::Capabilities;
 use cloakroom_core::upload::UploadMethod;
 use cloakroom_objects::credentials::{CredentialsSource, StaticCredentials};
 use cloakroom_objects::s3::bootstrap::BucketPlan;
-use cloakroom_objects::s3::probe::{self, Findings, Target};
+use cloakroom_objects::s3::probe::{self, Fact, Target};
 use cloakroom_objects::s3::providers::Provider;
-use cloakroom_objects::s3::{S3Options, S3Store, USUAL_CAPABILITIES};
+use cloakroom_objects::s3::{Encryption, S3Options, S3Store, USUAL_CAPABILITIES};
 use cloakroom_objects::signer::UrlSigner;
 use cloakroom_signing::{Addressing, Credentials, Endpoint, Region};
 use cloakroom_testkit::clock::WallClock;
@@ -66,12 +66,7 @@ impl Service {
     }
 
     /// Sets a bucket up and asks everything; what is found must be what is declared.
-    pub async fn probe(
-        &self,
-        provider: &Provider,
-        capabilities: Capabilities,
-        methods: &[UploadMethod],
-    ) -> Findings {
+    pub async fn probe(&self, provider: &Provider, capabilities: Capabilities, methods: &[UploadMethod]) {
         let bucket = servers::unique_bucket();
         let plan = BucketPlan {
             name: bucket.clone(),
@@ -107,6 +102,12 @@ impl Service {
         assert_eq!(provider.differences(&findings).join("\n"), "");
         assert_eq!(findings.methods(), methods);
         assert_eq!(findings.capabilities(USUAL_CAPABILITIES), capabilities);
-        findings
+        let with_kms = Target {
+            encryption: Some(Encryption::Kms { key_id: None }),
+            ..target
+        };
+        let findings = probe::bucket(&with_kms).await;
+        let declared = provider.declares(Fact::EncryptionKms);
+        assert_eq!(findings.holds(Fact::EncryptionKms), declared, "{findings:?}");
     }
 }

@@ -13,6 +13,8 @@ const FOUND: Capabilities = Capabilities {
     conditional_put: false,
     post_policy: false,
     part_reads: true,
+    closed_uploads: false,
+    long_user_metadata: false,
     ..USUAL_CAPABILITIES
 };
 /// Its conditional copy looks first and copies then: a write in between is copied, so it must not be relied on.

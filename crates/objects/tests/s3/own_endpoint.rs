@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 
 const ALL_BUT_MEMORY: Capabilities = Capabilities {
     checksums: true,
+    computed_checksums: true,
     conditional_copy_target: true,
     conditional_completion: true,
     part_reads: true,

@@ -308,7 +308,7 @@ mod tests {
             let text = report.text();
             let lines = text
                 .lines()
-                .filter(|line| line.contains("warn  ") || line.contains("fail  "));
+                .filter(|line| line.contains("warn         ") || line.contains("fail         "));
             lines.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
         };
         assert!(problems(&healthy(), false).is_empty());

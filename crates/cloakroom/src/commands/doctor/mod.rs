@@ -7,6 +7,7 @@ mod redis;
 mod report;
 mod s3;
 
+use cloakroom_core::storage::MAIN_STORE;
 use jiff::SignedDuration;
 
 use self::report::Report;
@@ -78,6 +79,8 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     if let Some(url) = &config.settings.redis_url {
         redis::look(url, &mut report).await;
     }
+    // The buckets of other stores are not in this one.
+    let config = config.of_store(MAIN_STORE);
     match config.settings.store() {
         Store::S3(url) => s3::look(&args, &config, &url, &mut report).await?,
         Store::Local => local::look(&args, &config, &mut report).await?,

@@ -74,6 +74,13 @@ impl Line {
             Answer::Unknown(why) => why.clone(),
         };
         let told = |text| if verdict == Verdict::Ok { "" } else { text };
+        let remedy = match (answer, fact) {
+            (Answer::Denied(_), Fact::PutAsSigned | Fact::FormAsSigned | Fact::PartAsSigned) => {
+                "allow s3:PutObject on the bucket's objects to the credentials that sign uploads (s3.upload_access_key, else s3.access_key)"
+            }
+            (Answer::Denied(_), Fact::GetAsSigned) => "allow s3:GetObject on the bucket's objects",
+            _ => fact.remedy(),
+        };
         Self {
             group: fact.group().as_str(),
             check: fact.as_str(),
@@ -81,7 +88,7 @@ impl Line {
             verdict,
             found,
             meaning: told(fact.meaning()),
-            remedy: told(fact.remedy()),
+            remedy: told(remedy),
         }
     }
 }
@@ -94,6 +101,21 @@ struct Subject {
     lines: Vec<Line>,
     /// Only what is not as it should be is written for people: the rest was said of another one already.
     brief: bool,
+}
+
+/// As many lines that could not be found out for the same reason are told as one.
+const FOLD_FROM: usize = 3;
+
+impl Subject {
+    /// The reasons why many things could not be found out, and how many: a failure must not drown in what follows from it.
+    fn folded(&self) -> BTreeMap<&str, usize> {
+        let mut reasons = BTreeMap::new();
+        for line in self.lines.iter().filter(|line| line.verdict == Verdict::Unknown) {
+            *reasons.entry(line.found.as_str()).or_default() += 1;
+        }
+        reasons.retain(|_, count| *count >= FOLD_FROM);
+        reasons
+    }
 }
 
 /// Everything that was found.
@@ -128,13 +150,6 @@ impl Report {
     pub(super) fn add(&mut self, line: Line) {
         if let Some(subject) = self.subjects.last_mut() {
             subject.lines.push(line);
-        }
-    }
-
-    /// Adds what a probe found.
-    pub(super) fn add_findings(&mut self, findings: &Findings) {
-        for (fact, answer) in findings.answers() {
-            self.add(Line::of(fact, answer));
         }
     }
 
@@ -179,8 +194,11 @@ impl Report {
         for subject in &self.subjects {
             let _ = writeln!(text, "{}: {}", subject.kind, subject.name);
             let mut group = "";
+            let folded = subject.folded();
             for line in &subject.lines {
-                if subject.brief && matches!(line.verdict, Verdict::Ok | Verdict::Unsupported) {
+                if subject.brief && matches!(line.verdict, Verdict::Ok | Verdict::Unsupported)
+                    || line.verdict == Verdict::Unknown && folded.contains_key(line.found.as_str())
+                {
                     continue;
                 }
                 if line.group != group {
@@ -188,6 +206,9 @@ impl Report {
                     let _ = writeln!(text, "  {group}");
                 }
                 write_line(&mut text, line);
+            }
+            for (why, count) in folded {
+                let _ = writeln!(text, "    unknown      {count} more: {why}");
             }
             if subject.brief {
                 let fine = subject.lines.iter().filter(|line| line.verdict == Verdict::Ok);
@@ -198,16 +219,45 @@ impl Report {
         if let Some(offer) = &self.offer {
             offer.write(&mut text);
         }
+        self.write_to_do(&mut text);
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        let (warnings, failures) = (self.count(Verdict::Warn), self.count(Verdict::Fail));
         let _ = writeln!(
             text,
-            "{} ok, {} unsupported, {} unknown, {} warnings, {} failures",
+            "{} ok, {} unsupported, {} unknown, {warnings} warning{}, {failures} failure{}",
             self.count(Verdict::Ok),
             self.count(Verdict::Unsupported),
             self.count(Verdict::Unknown),
-            self.count(Verdict::Warn),
-            self.count(Verdict::Fail)
+            plural(warnings),
+            plural(failures)
         );
         text
+    }
+
+    /// Every remedy once, the failures' first: whoever scrolled past the lines finds them together.
+    fn write_to_do(&self, text: &mut String) {
+        let mut remedies: Vec<(Verdict, &str, Vec<&str>)> = Vec::new();
+        for verdict in [Verdict::Fail, Verdict::Warn] {
+            for line in self
+                .lines()
+                .filter(|line| line.verdict == verdict && !line.remedy.is_empty())
+            {
+                match remedies.iter_mut().find(|(_, remedy, _)| *remedy == line.remedy) {
+                    Some((_, _, checks)) if checks.contains(&line.check) => {}
+                    Some((_, _, checks)) => checks.push(line.check),
+                    None => remedies.push((verdict, line.remedy, vec![line.check])),
+                }
+            }
+        }
+        if remedies.is_empty() {
+            return;
+        }
+        text.push_str("to do\n");
+        for (verdict, remedy, checks) in remedies {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "  {:<6} {remedy} ({})", verdict.as_str(), checks.join(", "));
+        }
+        text.push('\n');
     }
 
     /// For machines.
@@ -345,9 +395,30 @@ mod tests {
             text.contains("means: nothing works\n") && text.contains("do: renew it\n"),
             "{text}"
         );
-        assert!(report.fails() && text.ends_with("1 ok, 0 unsupported, 0 unknown, 0 warnings, 1 failures\n"));
+        assert!(report.fails() && text.ends_with("to do\n  fail   renew it (version)\n\n1 ok, 0 unsupported, 0 unknown, 0 warnings, 1 failure\n"));
         let json: Value = serde_json::from_str(&report.json()).expect("JSON");
         assert_eq!(json["verdict"], "fail");
         assert_eq!(json["subjects"][0]["checks"][1]["remedy"], "renew it");
+    }
+
+    #[test]
+    fn what_follows_from_a_failure_does_not_hide_it() {
+        let mut report = Report::default();
+        report.subject("store", "S3", false);
+        let unknown = |why: &str| Line {
+            verdict: Verdict::Unknown,
+            ..Line::ok("reach", "clock", "clocks agree", why)
+        };
+        for _ in 0..FOLD_FROM {
+            report.add(unknown("not asked"));
+        }
+        report.add(unknown("no date"));
+        let text = report.text();
+        assert!(text.contains("    unknown      3 more: not asked\n"), "{text}");
+        assert!(
+            text.contains("    unknown      clocks agree (no date)\n") && !text.contains("agree (not asked)"),
+            "{text}"
+        );
+        assert!(report.json().matches("not asked").count() == FOLD_FROM);
     }
 }

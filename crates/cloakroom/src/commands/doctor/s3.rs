@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cloakroom_core::collection::Collection;
 use cloakroom_core::upload::UploadMethod;
-use cloakroom_objects::s3::bootstrap::Outcome;
+use cloakroom_objects::s3::bootstrap::{Outcome, Step};
 use cloakroom_objects::s3::probe::{self, Answer, Fact, Findings, Verdict, offered_instead};
 
 use super::report::{Line, Report};
@@ -41,9 +41,11 @@ pub(super) async fn look(
     };
     let mut first: Option<Findings> = None;
     for name in &names {
-        if args.fix {
-            fix(args, &examination, name, report).await;
-        }
+        let tried = if args.fix {
+            fix(args, &examination, name, report).await
+        } else {
+            Vec::new()
+        };
         let target = examination.target(name, args.origins(config))?;
         let store = config.settings.store_description();
         report.subject("store", format!("{store}, bucket {name}"), first.is_some());
@@ -62,7 +64,12 @@ pub(super) async fn look(
                 server.as_str(),
             ));
         }
-        report.add_findings(&findings);
+        for (fact, answer) in findings.answers() {
+            let line = Line::of(fact, answer);
+            let vain = step_of(fact).filter(|step| line.verdict >= Verdict::Unknown && tried.contains(step));
+            let remedy = vain.map_or(line.remedy, |step| said_of(step).1);
+            report.add(Line { remedy, ..line });
+        }
         first.get_or_insert(findings);
     }
     if let Some(findings) = first {
@@ -82,8 +89,14 @@ fn buckets(args: &Args, config: &Config) -> BTreeSet<String> {
     }
 }
 
-/// Tells what signing offers, as a server decides it at its start.
+/// Tells what signing offers, as a server decides it at its start. Nothing where that could not be found out.
 pub(super) fn offer(config: &Config, findings: &Findings, report: &mut Report) {
+    if matches!(
+        findings.answer(Fact::PutAsSigned),
+        None | Some(Answer::Unknown(_))
+    ) {
+        return;
+    }
     let (methods, capabilities) = wire::offer(config, findings);
     let replaced = replaced(config.collections.values(), &methods);
     report.offer(findings, methods, capabilities, replaced);
@@ -103,7 +116,52 @@ fn replaced<'a>(
         .collect()
 }
 
-async fn fix(args: &Args, examination: &wire::Examination<'_>, bucket: &str, report: &mut Report) {
+/// The step of the set-up that a fact depends on.
+fn step_of(fact: Fact) -> Option<Step> {
+    match fact {
+        Fact::CorsPut | Fact::CorsPost | Fact::CorsGet | Fact::CorsExposesEtag => Some(Step::Cors),
+        Fact::LifecycleNet | Fact::LifecycleAborts => Some(Step::Lifecycle),
+        _ => None,
+    }
+}
+
+/// What it means that a step was not done, and what to do then.
+fn said_of(step: Step) -> (&'static str, &'static str) {
+    match step {
+        Step::Bucket => (
+            "nothing can be stored",
+            "let these credentials make buckets, or make it yourself",
+        ),
+        Step::Cors => (
+            "pages in browsers cannot upload",
+            "let these credentials read and write the bucket's CORS configuration, or let the origin in with the service's own tools",
+        ),
+        Step::Lifecycle => (
+            "what the sweeper misses stays and costs money",
+            "let these credentials read and write the bucket's lifecycle, or make a rule for staging/ with the service's own tools",
+        ),
+        Step::PublicAccess => (
+            "a policy or an ACL could make files public; whether strangers read is tried below",
+            "see who may set policies and ACLs there",
+        ),
+        Step::Encryption => (
+            "files of others in this bucket are not encrypted by default; ours are asked to be",
+            "set the default encryption with the service's own tools",
+        ),
+        Step::Notification => (
+            "uploads that nobody confirms are found by the sweeper only",
+            "set notifications up with the service's own tools",
+        ),
+    }
+}
+
+/// Sets a bucket up; the steps that were not done.
+async fn fix(
+    args: &Args,
+    examination: &wire::Examination<'_>,
+    bucket: &str,
+    report: &mut Report,
+) -> Vec<Step> {
     let mut plan = examination.plan(bucket);
     for origin in &args.origin {
         if !plan.cors_origins.contains(origin) && !plan.cors_origins.iter().any(|known| known == "*") {
@@ -124,11 +182,12 @@ async fn fix(args: &Args, examination: &wire::Examination<'_>, bucket: &str, rep
                 false,
                 Verdict::Fail,
                 "nothing was set up",
-                "let these credentials make buckets, or make it yourself",
+                said_of(Step::Bucket).1,
             ));
-            return;
+            return Vec::new();
         }
     };
+    let mut not_done = Vec::new();
     for (step, outcome) in done {
         let (said, reason) = match outcome {
             Outcome::Unchanged => ("as it should be", String::new()),
@@ -137,13 +196,18 @@ async fn fix(args: &Args, examination: &wire::Examination<'_>, bucket: &str, rep
         };
         let title = format!("{}: {said}", step.as_str());
         let holds = reason.is_empty();
+        let (meaning, remedy) = said_of(step);
         report.add(Line::ok("bucket", step.as_str(), &title, reason).unless(
             holds,
             Verdict::Warn,
-            "the service cannot do it, or not for these credentials",
-            "set it up yourself, if the service has it",
+            meaning,
+            remedy,
         ));
+        if !holds {
+            not_done.push(step);
+        }
     }
+    not_done
 }
 
 /// What our own endpoint does not have, and need not: it is no lack.

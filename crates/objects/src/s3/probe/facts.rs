@@ -120,7 +120,7 @@ facts! {
         MayListParts "may_list_parts" Warn: "parts may be listed (s3:ListMultipartUploadParts)", "interrupted multipart uploads cannot be resumed", "allow s3:ListMultipartUploadParts on the bucket's objects";
         MayListUploads "may_list_uploads" Warn: "multipart uploads may be listed (s3:ListBucketMultipartUploads)", "abandoned parts are not found and cost money", "allow s3:ListBucketMultipartUploads on the bucket";
         MayAbortMultipart "may_abort_multipart" Warn: "multipart uploads may be given up (s3:AbortMultipartUpload)", "abandoned parts stay and cost money", "allow s3:AbortMultipartUpload on the bucket's objects";
-        MayDelete "may_delete" Fail: "objects may be deleted (s3:DeleteObject)", "nothing is ever swept or purged", "allow s3:DeleteObject on the bucket's objects";
+        MayDelete "may_delete" Fail: "objects may be deleted (s3:DeleteObject)", "nothing is ever swept or purged; what the probe wrote stays under staging/ too", "allow s3:DeleteObject on the bucket's objects";
         MayReadCors "may_read_cors" Note: "the CORS configuration may be read (s3:GetBucketCORS)", "the bootstrap leaves CORS alone", "allow s3:GetBucketCORS, or set CORS up yourself";
         MayWriteCors "may_write_cors" Note: "the CORS configuration may be written (s3:PutBucketCORS)", "the bootstrap leaves CORS alone", "allow s3:PutBucketCORS, or set CORS up yourself";
         MayReadLifecycle "may_read_lifecycle" Note: "the lifecycle may be read (s3:GetLifecycleConfiguration)", "the bootstrap leaves the lifecycle alone", "allow s3:GetLifecycleConfiguration, or set the lifecycle up yourself";
@@ -137,7 +137,7 @@ facts! {
         PutExpires "put_expires" Fail: "it is refused after its time", "a URL that leaked is good for ever, so method put is not offered", "use a service that verifies signatures";
         PutRefusesCopySource "put_refuses_copy_source" Warn: "a copy source that was not signed is refused",
             "whoever may upload can copy any object whose key he knows into his own file, as far as the signing credentials may read it", "sign uploads with credentials that may only write: s3.upload_access_key and s3.upload_secret_key";
-        PutRefusesAcl "put_refuses_acl" Warn: "an ACL that was not signed is refused", "a client can make its own staging object public; the verified copy is not", "block public ACLs on the bucket";
+        PutRefusesAcl "put_refuses_acl" Warn: "an ACL that was not signed is refused, or makes nothing public", "a client can make its own staging object public; the verified copy is not", "run the doctor with --fix, or block public ACLs on the bucket";
         PutRefusesMetadata "put_refuses_metadata" Note: "other x-amz-* headers that were not signed are refused", "a client can attach metadata to its staging object; the verified copy has ours", "";
         PutVerifiesSha256 "put_verifies_sha256" Note: "a body with another SHA-256 than signed is refused", "a wrong body is found at confirmation instead of at the upload", "";
     }
@@ -160,6 +160,10 @@ facts! {
         PartRefusesCopySource "part_refuses_copy_source" Warn: "a copy source that was not signed is refused",
             "whoever may upload can copy any object whose key he knows into his own file, as far as the signing credentials may read it", "sign uploads with credentials that may only write: s3.upload_access_key and s3.upload_secret_key";
         PartsComplete "parts_complete" Warn: "an upload in parts becomes one object", "no file above 5 GiB can come in", "";
+        CompletedClosed "completed_closed" Note: "a completed upload takes no further part",
+            "whoever still has a part's URL can make his own staging object unreadable, which then fails its verification, and parts stay behind that nothing lists; verified copies are not touched", "";
+        SmallPartsRefused "small_parts_refused" Note: "a part below 5 MiB that is not the last is refused", "clients may send smaller parts than elsewhere; ours do not", "";
+        EmptyParts "empty_parts" Note: "an upload's only part may be empty", "an empty file cannot come in with method multipart; with all others it can", "";
         UnevenParts "uneven_parts" Note: "parts may differ in size", "clients must send parts of one size; ours do", "";
         PartReads "part_reads" Note: "parts of an object can be read by their number", "reads by part number give the whole object", "";
     }
@@ -169,6 +173,8 @@ facts! {
         GetExpires "get_expires" Fail: "it is refused after its time", "a download URL is good for ever", "use a service that verifies signatures";
         AnonymousRefused "anonymous_refused" Fail: "nobody reads an object without a signature", "every file whose key is known is public", "block public access to the bucket (policy and ACLs)";
         Ranges "ranges" Warn: "ranges are answered as asked", "downloads cannot be resumed", "";
+        LeadingSlashes "leading_slashes" Note: "a key that begins with a slash is a key of its own", "such keys are refused, since the service takes the slash off; no key of ours begins so", "";
+        UserMetadata "user_metadata" Note: "2 KiB of user metadata come back with an object", "uploads of ours have none; objects that have more cannot be imported", "";
         ListEncoding "list_encoding" Warn: "keys with special characters are listed as they are", "such files look like orphans", "";
     }
     Integrity {
@@ -178,6 +184,7 @@ facts! {
         ChecksumSha1 "checksum_sha1" Note: "SHA-1 is verified", "we verify what arrived ourselves", "";
         ChecksumSha256 "checksum_sha256" Note: "SHA-256 is verified", "we verify what arrived ourselves", "";
         ChecksumsShown "checksums_shown" Note: "a stored SHA-256 is shown again", "we verify what arrived ourselves", "";
+        ChecksumsComputed "checksums_computed" Note: "a checksum is shown that nobody gave", "we verify what arrived ourselves", "";
         ContentMd5 "content_md5" Note: "Content-MD5 is verified", "we verify what arrived ourselves", "";
     }
     Conditions {
@@ -190,10 +197,10 @@ facts! {
             "keys of ours are unique, so nothing is replaced anyway", "";
     }
     Bucket {
-        CorsPut "cors_put" Fail: "pages of the origin may PUT", "browsers refuse uploads with method put and multipart", "run the doctor with --fix, or add the origin to s3.cors_origins";
-        CorsPost "cors_post" Warn: "pages of the origin may POST", "browsers hide the answer to forms", "run the doctor with --fix, or add the origin to s3.cors_origins";
-        CorsGet "cors_get" Warn: "pages of the origin may GET", "pages cannot read files by script", "run the doctor with --fix, or add the origin to s3.cors_origins";
-        CorsExposesEtag "cors_exposes_etag" Warn: "pages of the origin may see the ETag", "browsers cannot finish multipart uploads: each part's ETag is needed", "run the doctor with --fix";
+        CorsPut "cors_put" Fail: "pages of the origin may PUT", "browsers refuse uploads with method put and multipart", "add the origin to s3.cors_origins, then run the doctor with --fix, or start a server, which does the same";
+        CorsPost "cors_post" Warn: "pages of the origin may POST", "browsers hide the answer to forms", "add the origin to s3.cors_origins, then run the doctor with --fix, or start a server, which does the same";
+        CorsGet "cors_get" Warn: "pages of the origin may GET", "pages cannot read files by script", "add the origin to s3.cors_origins, then run the doctor with --fix, or start a server, which does the same";
+        CorsExposesEtag "cors_exposes_etag" Warn: "pages of the origin may see the ETag", "browsers cannot finish multipart uploads: each part's ETag is needed", "add the origin to s3.cors_origins, then run the doctor with --fix, or start a server, which does the same";
         LifecycleNet "lifecycle_net" Warn: "the bucket itself removes old staging objects", "what the sweeper misses stays and costs money", "run the doctor with --fix";
         LifecycleAborts "lifecycle_aborts" Warn: "the bucket itself gives up old multipart uploads", "abandoned parts stay and cost money", "run the doctor with --fix";
         EncryptionAes256 "encryption_aes256" Note: "objects are encrypted with a key of the service on request (SSE-S3)", "s3.encryption = AES256 has no effect", "";

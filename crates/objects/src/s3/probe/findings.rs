@@ -103,6 +103,15 @@ impl Findings {
         self.answers.insert(fact, answer);
     }
 
+    /// Findings by which exactly the facts hold that `holds` says, and no other.
+    pub(in crate::s3) fn declared(holds: impl Fn(Fact) -> bool) -> Self {
+        let mut findings = Self::default();
+        for fact in Fact::ALL {
+            findings.note(*fact, Answer::when(holds(*fact), String::new));
+        }
+        findings
+    }
+
     /// Notes that these cannot be found out, where nothing is known of them yet.
     pub(super) fn give_up(&mut self, facts: impl IntoIterator<Item = Fact>, why: &str) {
         for fact in facts {
@@ -192,12 +201,13 @@ impl Findings {
     /// What the store can do: `base`, with everything replaced that was asked.
     pub fn capabilities(&self, base: Capabilities) -> Capabilities {
         let mut found = base;
-        let fields: [(&mut bool, &[Fact]); 7] = [
+        let fields: [(&mut bool, &[Fact]); 13] = [
             (&mut found.conditional_put, &[Fact::PutIfAbsent, Fact::PutIfMatch]),
             (
                 &mut found.checksums,
                 &[Fact::ChecksumSha256, Fact::ChecksumsShown],
             ),
+            (&mut found.computed_checksums, &[Fact::ChecksumsComputed]),
             (&mut found.uneven_parts, &[Fact::UnevenParts]),
             (&mut found.conditional_copy, &[Fact::CopyIfMatch]),
             (&mut found.conditional_copy_target, &[Fact::CopyIfAbsent]),
@@ -206,6 +216,11 @@ impl Findings {
                 &[Fact::CompletionIfAbsent, Fact::CompletionIfMatch],
             ),
             (&mut found.part_reads, &[Fact::PartReads]),
+            (&mut found.closed_uploads, &[Fact::CompletedClosed]),
+            (&mut found.long_user_metadata, &[Fact::UserMetadata]),
+            (&mut found.small_parts_refused, &[Fact::SmallPartsRefused]),
+            (&mut found.empty_parts, &[Fact::EmptyParts]),
+            (&mut found.leading_slashes, &[Fact::LeadingSlashes]),
         ];
         for (field, facts) in fields {
             let asked = |fact: &Fact| !matches!(self.answer(*fact), None | Some(Answer::Unknown(_)));

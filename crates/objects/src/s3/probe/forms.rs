@@ -38,7 +38,7 @@ pub(super) async fn ask(caller: &Caller<'_>, findings: &mut Findings) {
     };
 
     let taken = post("form", &[], FILE).await;
-    findings.note(Fact::FormAsSigned, as_signed(&taken));
+    findings.note(Fact::FormAsSigned, as_signed(&taken, "s3:PutObject"));
     if !succeeded(&taken) {
         let rest = [
             Fact::FormBindsKey,

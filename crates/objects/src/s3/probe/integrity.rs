@@ -61,6 +61,20 @@ pub(super) async fn ask_briefly(caller: &Caller<'_>, findings: &mut Findings) {
 
 /// Asks about all others.
 pub(super) async fn ask(caller: &Caller<'_>, findings: &mut Findings) {
+    let key = caller.key("unchecked");
+    let written = caller.call(Method::PUT, &key, &[], &[], BODY).await;
+    let mode = pair("x-amz-checksum-mode", "ENABLED");
+    let looked = caller.call(Method::HEAD, &key, &[], &[mode], "").await;
+    let headers = ALGORITHMS.iter().map(|(_, header, _)| *header).chain([SHA256]);
+    let shown = looked
+        .as_ref()
+        .is_ok_and(|answer| headers.into_iter().any(|header| answer.header(header).is_some()));
+    findings.note(
+        Fact::ChecksumsComputed,
+        Answer::when(shown, || {
+            format!("written with {}, none is shown", seen(&written))
+        }),
+    );
     for (fact, header, digest) in ALGORITHMS {
         findings.note(fact, verifies(caller, header, &digest(OTHER)).await);
     }

@@ -27,7 +27,7 @@ pub(super) async fn ask_briefly(caller: &Caller<'_>, findings: &mut Findings) {
     let id = match caller.begin_multipart(&key, &encryption(caller)).await {
         Ok(id) => id,
         Err(reply) => {
-            findings.note(Fact::PartAsSigned, as_signed(&reply));
+            findings.note(Fact::PartAsSigned, as_signed(&reply, "s3:PutObject"));
             findings.give_up(rest, "no multipart upload can be begun");
             return;
         }
@@ -43,7 +43,7 @@ pub(super) async fn ask_briefly(caller: &Caller<'_>, findings: &mut Findings) {
         caller.redeem(Method::PUT, &signed?, changed, PART).await
     };
     let taken = put(sign(1, now), &[]).await;
-    findings.note(Fact::PartAsSigned, as_signed(&taken));
+    findings.note(Fact::PartAsSigned, as_signed(&taken, "s3:PutObject"));
     if !succeeded(&taken) {
         findings.give_up(rest, "what is signed is not taken either");
         return;
@@ -85,8 +85,29 @@ pub(super) async fn ask_briefly(caller: &Caller<'_>, findings: &mut Findings) {
     findings.note(Fact::PartRefusesCopySource, refused(&copied));
 }
 
-/// Asks with an upload of three parts of different sizes.
+/// Asks with uploads of small parts, and one of three parts of different sizes.
 pub(super) async fn ask(caller: &Caller<'_>, findings: &mut Findings) {
+    for (fact, name, parts) in [
+        (
+            Fact::SmallPartsRefused,
+            "parts-small",
+            &[PART.to_vec(), PART.to_vec()][..],
+        ),
+        (Fact::EmptyParts, "parts-empty", &[vec![]]),
+    ] {
+        let key = caller.key(name);
+        let Ok(id) = caller.begin_multipart(&key, &encryption(caller)).await else {
+            findings.give_up([fact], "no multipart upload can be begun");
+            continue;
+        };
+        let completed = upload(caller, &key, &id, parts).await;
+        let answer = if fact == Fact::EmptyParts {
+            Answer::when(succeeded(&completed), || seen(&completed))
+        } else {
+            refused(&completed)
+        };
+        findings.note(fact, answer);
+    }
     let parts = [
         vec![1; PART_BYTES],
         vec![2; PART_BYTES + PART_BYTES / 4],
@@ -95,7 +116,12 @@ pub(super) async fn ask(caller: &Caller<'_>, findings: &mut Findings) {
     let key = caller.key("parts");
     let Ok(id) = caller.begin_multipart(&key, &encryption(caller)).await else {
         findings.give_up(
-            [Fact::PartsComplete, Fact::UnevenParts, Fact::PartReads],
+            [
+                Fact::PartsComplete,
+                Fact::CompletedClosed,
+                Fact::UnevenParts,
+                Fact::PartReads,
+            ],
             "no multipart upload can be begun",
         );
         return;
@@ -129,6 +155,9 @@ pub(super) async fn ask(caller: &Caller<'_>, findings: &mut Findings) {
             format!("{} bytes instead of {whole}", size.unwrap_or("no"))
         }),
     );
+    let late = [("partNumber", "4"), ("uploadId", id.as_str())];
+    let late = caller.call(Method::PUT, &key, &late, &[], PART).await;
+    findings.note(Fact::CompletedClosed, refused(&late));
     let second = caller
         .call(Method::HEAD, &key, &[("partNumber", "2")], &[], "")
         .await;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::EXPIRES_SECONDS;
-use super::caller::{Caller, Reply, done, pair, refused, seen};
+use super::caller::{Caller, Reply, done, element, pair, refused, seen};
 use super::facts::Fact;
 use super::findings::{Answer, Findings};
 
@@ -37,7 +37,7 @@ pub(super) async fn ask(caller: &Caller<'_>, findings: &mut Findings) {
     };
 
     let taken = put("put", &[], BODY).await;
-    findings.note(Fact::PutAsSigned, as_signed(&taken));
+    findings.note(Fact::PutAsSigned, as_signed(&taken, "s3:PutObject"));
     if !findings.holds(Fact::PutAsSigned) {
         let rest = [
             Fact::PutBindsType,
@@ -74,7 +74,18 @@ pub(super) async fn ask(caller: &Caller<'_>, findings: &mut Findings) {
 
     findings.note(Fact::PutRefusesCopySource, copy_source(caller, &put).await);
     let acl = put("put-acl", &[pair("x-amz-acl", "public-read")], BODY).await;
-    findings.note(Fact::PutRefusesAcl, refused(&acl));
+    let without_effect = match refused(&acl) {
+        // It was taken. What counts is whether strangers read the object now.
+        Answer::Not(seen) => {
+            let url = target.endpoint.url_for(&target.bucket, &caller.key("put-acl"));
+            match refused(&caller.send(Method::GET, &url, &[], "").await) {
+                Answer::Not(_) => Answer::Not(format!("{seen}, and anybody reads the object then")),
+                other => other,
+            }
+        }
+        other => other,
+    };
+    findings.note(Fact::PutRefusesAcl, without_effect);
     let metadata = put("put-meta", &[pair("x-amz-meta-probe", "1")], BODY).await;
     findings.note(Fact::PutRefusesMetadata, refused(&metadata));
 
@@ -130,10 +141,21 @@ pub(super) fn moved(signed: SignedRequest, from: &str, to: &str) -> SignedReques
     }
 }
 
-/// Holds if it was taken. A denial here is the signature's or the signer's, and the text says which.
-pub(super) fn as_signed(reply: &Reply) -> Answer {
-    match done(reply, "s3:PutObject") {
-        Answer::Denied(_) => Answer::Not(seen(reply)),
-        other => other,
+/// Holds if it was taken. A denial is that of the signer's permission, unless it speaks of the signature: for that most
+/// services have a code of its own, and Garage says it in words.
+pub(super) fn as_signed(reply: &Reply, action: &'static str) -> Answer {
+    match (done(reply, action), reply) {
+        (Answer::Denied(_), Ok(answer)) => {
+            let text = answer.text();
+            let is_permission = element(&text, "Code").as_deref() == Some("AccessDenied")
+                && !element(&text, "Message")
+                    .is_some_and(|said| said.to_ascii_lowercase().contains("signature"));
+            if is_permission {
+                Answer::Denied(action)
+            } else {
+                Answer::Not(seen(reply))
+            }
+        }
+        (other, _) => other,
     }
 }

@@ -20,10 +20,10 @@ pub(super) async fn ask(caller: &Caller<'_>, findings: &mut Findings) -> bool {
     let reachable = reached == Answer::Holds;
     findings.note(Fact::EndpointReached, reached);
     let public = if target.public == target.endpoint {
-        findings
-            .answer(Fact::EndpointReached)
-            .cloned()
-            .unwrap_or(Answer::Holds)
+        match findings.answer(Fact::EndpointReached) {
+            Some(Answer::Holds) | None => Answer::Holds,
+            Some(_) => Answer::Unknown("it is the same address".to_owned()),
+        }
     } else {
         reach(caller, &target.public).await
     };
@@ -98,6 +98,14 @@ async fn reach(caller: &Caller<'_>, endpoint: &Endpoint) -> Answer {
     match caller.send(Method::GET, &url, &[], Bytes::new()).await {
         // Whatever it says, something that speaks HTTP is there.
         Ok(_) => Answer::Holds,
-        Err(reason) => Answer::Not(format!("{}://{host}: {reason}", endpoint.scheme())),
+        Err(reason) => {
+            // What rustls says of an answer that is no TLS record (RFC 8446 §5.1).
+            let hint = if reason.contains("InvalidContentType") {
+                "; what answers there speaks no TLS, perhaps plain HTTP"
+            } else {
+                ""
+            };
+            Answer::Not(format!("{}://{host}: {reason}{hint}", endpoint.scheme()))
+        }
     }
 }

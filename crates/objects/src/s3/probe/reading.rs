@@ -6,12 +6,14 @@ use http::Method;
 use jiff::Timestamp;
 
 use super::EXPIRES_SECONDS;
-use super::caller::{Caller, Reply, done, element, pair, refused, seen, succeeded};
+use super::caller::{Caller, Reply, element, pair, refused, seen, succeeded};
 use super::facts::Fact;
 use super::findings::{Answer, Findings};
 use super::puts::as_signed;
+use crate::s3::headers::USER_METADATA_BYTES_MAX;
 
 const BODY: &[u8] = b"0123456789";
+const METADATA_NAME: &str = "probe";
 /// What is hard to spell in URLs and XML.
 const HARD_NAME: &str = "hard/ +&<é日%2B\"'";
 
@@ -33,6 +35,10 @@ pub(super) async fn ask(caller: &Caller<'_>, findings: &mut Findings) {
     let url = caller.target.endpoint.url_for(&caller.target.bucket, &key);
     let anonymous = caller.send(Method::GET, &url, &[], "").await;
     findings.note(Fact::AnonymousRefused, refused(&anonymous));
+    // Whoever takes slashes off finds the object that is there.
+    let slashed = caller.call(Method::GET, &format!("/{key}"), &[], &[], "").await;
+    findings.note(Fact::LeadingSlashes, refused(&slashed));
+    findings.note(Fact::UserMetadata, user_metadata(caller).await);
     findings.note(Fact::ListEncoding, lists(caller).await);
 }
 
@@ -51,7 +57,7 @@ async fn downloads(caller: &Caller<'_>, key: &str, findings: &mut Findings) {
         caller.redeem(Method::GET, &signed?, &[], "").await
     };
     let got = get(sign(target.now())).await;
-    findings.note(Fact::GetAsSigned, as_signed(&got));
+    findings.note(Fact::GetAsSigned, as_signed(&got, "s3:GetObject"));
     if let Ok(answer) = &got
         && answer.status.is_success()
     {
@@ -71,6 +77,26 @@ async fn downloads(caller: &Caller<'_>, key: &str, findings: &mut Findings) {
     }
 }
 
+/// Whether as much comes back as S3 keeps (S3 user guide, "User-defined object metadata").
+async fn user_metadata(caller: &Caller<'_>) -> Answer {
+    let key = caller.key("metadata");
+    let value = "v".repeat(USER_METADATA_BYTES_MAX - METADATA_NAME.len());
+    let header = [pair(&format!("x-amz-meta-{METADATA_NAME}"), &*value)];
+    let written = caller.call(Method::PUT, &key, &[], &header, BODY).await;
+    if !succeeded(&written) {
+        return Answer::Not(seen(&written));
+    }
+    let looked = caller.call(Method::HEAD, &key, &[], &[], "").await;
+    let shown = looked
+        .as_ref()
+        .ok()
+        .and_then(|answer| answer.header(&header[0].0));
+    Answer::when(shown == Some(&*value), || {
+        let bytes = shown.map_or(0, str::len);
+        format!("{bytes} of {} bytes came back", value.len())
+    })
+}
+
 /// Whether a key that is hard to spell comes back as it was.
 async fn lists(caller: &Caller<'_>) -> Answer {
     let key = caller.key(HARD_NAME);
@@ -81,8 +107,9 @@ async fn lists(caller: &Caller<'_>) -> Answer {
     let prefix = format!("{}hard/", caller.target.prefix);
     let query = [("list-type", "2"), ("encoding-type", "url"), ("prefix", &prefix)];
     let listed = caller.call(Method::GET, "", &query, &[], "").await;
-    let Ok(answer) = &listed else {
-        return done(&listed, "s3:ListBucket");
+    let answer = match &listed {
+        Ok(answer) if answer.status.is_success() => answer,
+        _ => return Answer::Unknown(seen(&listed)),
     };
     let found = element(&answer.text(), "Key").unwrap_or_default();
     // A space may come as a plus.

@@ -2,6 +2,7 @@
 
 use cloakroom_core::key::STAGING_PREFIX;
 use cloakroom_core::ports::objects::ObjectPath;
+use cloakroom_core::ports::signer::DownloadPresentation;
 use http::Method;
 
 use super::EXPIRES_SECONDS;
@@ -46,7 +47,7 @@ pub(super) async fn ask(caller: &Caller<'_>, findings: &mut Findings) {
         }
         // Who knows no versions keeps none.
         Ok(answer) if is_unsupported(answer) || answer.status == 404 => Answer::Holds,
-        _ => done(&versions, "s3:GetBucketVersioning"),
+        _ => looked(&versions, "s3:GetBucketVersioning"),
     };
     findings.note(Fact::VersioningOff, versioning);
     let notifications = caller
@@ -54,22 +55,58 @@ pub(super) async fn ask(caller: &Caller<'_>, findings: &mut Findings) {
         .await;
     findings.note(
         Fact::Notifications,
-        done(&notifications, "s3:GetBucketNotification"),
+        looked(&notifications, "s3:GetBucketNotification"),
     );
 }
 
-/// Preflights as a browser sends them, to the address that clients use, for every origin.
+/// What a look at the bucket's configuration came to. Who may not look knows nothing.
+fn looked(reply: &Reply, action: &'static str) -> Answer {
+    match done(reply, action) {
+        Answer::Denied(action) => Answer::Unknown(format!("{action} is denied")),
+        other => other,
+    }
+}
+
+/// Preflights as a browser sends them, for every origin: to the very URLs that clients are given, since Swift knows by the
+/// signature in them whom they are for.
 async fn cors(caller: &Caller<'_>, findings: &mut Findings) {
     let target = caller.target;
     if target.origins.is_empty() {
         return;
     }
-    let url = target.public.url_for(&target.bucket, &caller.key("cors"));
-    for (fact, method, headers) in [
-        (Fact::CorsPut, "PUT", "content-type,x-amz-checksum-sha256"),
-        (Fact::CorsPost, "POST", "content-type"),
-        (Fact::CorsGet, "GET", "range"),
+    let path = ObjectPath::new(&target.bucket, caller.key("cors"));
+    let now = target.now();
+    let upload = constraints(BODY.len() as u64);
+    let presentation = DownloadPresentation {
+        content_disposition: "attachment".to_owned(),
+        content_type: "text/plain".to_owned(),
+    };
+    let signer = &target.signer;
+    let put = signer.put(&path, &upload, EXPIRES_SECONDS, now);
+    let form = signer.post(&path, &upload, EXPIRES_SECONDS, now);
+    let get = signer.get(&path, &presentation, EXPIRES_SECONDS, now);
+    for (fact, method, headers, url) in [
+        (
+            Fact::CorsPut,
+            "PUT",
+            "content-type,x-amz-checksum-sha256",
+            put.map(|signed| signed.url),
+        ),
+        (
+            Fact::CorsPost,
+            "POST",
+            "content-type",
+            form.map(|signed| signed.url),
+        ),
+        (Fact::CorsGet, "GET", "range", get.map(|signed| signed.url)),
     ] {
+        let url = match url {
+            Ok(url) => url,
+            Err(error) => {
+                findings.note(fact, Answer::Unknown(error.to_string()));
+                continue;
+            }
+        };
         let mut answer = Answer::Holds;
         for origin in &target.origins {
             let asked = [
@@ -86,13 +123,7 @@ async fn cors(caller: &Caller<'_>, findings: &mut Findings) {
         findings.note(fact, answer);
     }
     let origin = pair("origin", &target.origins[0]);
-    let path = ObjectPath::new(&target.bucket, caller.key("cors"));
-    let signed = target.signer.put(
-        &path,
-        &constraints(BODY.len() as u64),
-        EXPIRES_SECONDS,
-        target.now(),
-    );
+    let signed = signer.put(&path, &upload, EXPIRES_SECONDS, now);
     let reply = match signed {
         Ok(signed) => caller.redeem(Method::PUT, &signed, &[origin], BODY).await,
         Err(error) => Err(error.to_string()),
@@ -131,9 +162,10 @@ fn allowed(reply: &Reply, origin: &str, method: &str, headers: &str) -> Answer {
     };
     let holds = answer.status.is_success()
         && (origins == "*" || origins == origin.to_ascii_lowercase())
+        // Requests with signatures in their URLs carry no cookies, so `*` means any (Fetch, "CORS-preflight fetch").
         && methods
             .split(',')
-            .any(|known| known.trim().eq_ignore_ascii_case(method))
+            .any(|known| known.trim() == "*" || known.trim().eq_ignore_ascii_case(method))
         && headers.split(',').all(is_allowed);
     Answer::when(holds, || {
         if answer.status.is_success() && !origins.is_empty() {
@@ -150,7 +182,7 @@ async fn lifecycle(caller: &Caller<'_>, findings: &mut Findings) {
         Ok(answer) if answer.status.is_success() => answer.text(),
         Ok(answer) if answer.status == 404 => String::new(),
         _ => {
-            let answer = done(&reply, "s3:GetLifecycleConfiguration");
+            let answer = looked(&reply, "s3:GetLifecycleConfiguration");
             findings.note(Fact::LifecycleNet, answer.clone());
             findings.note(Fact::LifecycleAborts, answer);
             return;
