@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use cloakroom_core::ports::administration::Totals;
 use cloakroom_core::ports::metadata::Statistics;
 use cloakroom_service::ServiceError;
 use http::header;
@@ -39,6 +41,18 @@ pub fn install() -> std::result::Result<PrometheusHandle, BuildError> {
     Ok(handle)
 }
 
+/// How often measured times are summed up when nobody asks for `/metrics`: until then each one takes memory.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Sums up what was measured, again and again.
+pub async fn keep_up(handle: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(UPKEEP_EVERY);
+    loop {
+        ticks.tick().await;
+        handle.run_upkeep();
+    }
+}
+
 /// Counters, histograms and gauges for Prometheus.
 #[utoipa::path(
     get,
@@ -60,12 +74,18 @@ pub async fn get_metrics(State(state): State<HttpState>) -> Result<Response> {
             .map_err(ServiceError::from)
     };
     let statistics = state.statistics.get(now, fetch).await?;
+    let fetch = async || {
+        let totals = state.app.administration.totals().await;
+        totals.map(Arc::new).map_err(ServiceError::from)
+    };
+    let totals = state.totals.get(now, fetch).await?;
     let mut text = state
         .prometheus
         .as_ref()
         .map(PrometheusHandle::render)
         .unwrap_or_default();
     write_statistics(&mut text, &statistics);
+    write_totals(&mut text, *totals);
     write_gauge(
         &mut text,
         "cloakroom_status_streams",
@@ -100,6 +120,24 @@ fn write_statistics(text: &mut String, statistics: &Statistics) {
         "Bytes of confirmed files.",
         &stored,
     );
+}
+
+fn write_totals(text: &mut String, totals: Totals) {
+    let gauges = [
+        (
+            "cloakroom_total_files",
+            "Confirmed files, the trash included; exact.",
+            totals.files,
+        ),
+        (
+            "cloakroom_total_size_bytes",
+            "Bytes of confirmed files, the trash included; exact.",
+            totals.stored_bytes,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        write_gauge(text, name, help, &[(String::new(), value)]);
+    }
 }
 
 fn write_gauge(text: &mut String, name: &str, help: &str, samples: &[(String, u64)]) {

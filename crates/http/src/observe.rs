@@ -12,8 +12,10 @@ use cloakroom_core::error::ErrorCode;
 use futures_util::FutureExt;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
+use metrics::Gauge;
 use tracing::Instrument;
 
+use crate::cross_origin::CrossOrigin;
 use crate::linger::lingering;
 use crate::problem::Problem;
 use crate::request_id::{REQUEST_ID_HEADER, RequestId, TraceIds};
@@ -23,7 +25,23 @@ use crate::state::HttpState;
 const UNMATCHED: &str = "unmatched";
 
 /// The layer.
-pub async fn observe(State(state): State<HttpState>, mut request: Request, next: Next) -> Response {
+pub async fn observe(State(state): State<HttpState>, request: Request, next: Next) -> Response {
+    answer(state, request, |request| next.run(request)).await
+}
+
+/// The layer with the rules for scripts of other origins inside of it: one layer costs less than two.
+pub async fn observe_and_admit_scripts(
+    State((state, cross_origin)): State<(HttpState, CrossOrigin)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    answer(state, request, |request| cross_origin.run(request, next)).await
+}
+
+async fn answer<F>(state: HttpState, mut request: Request, run: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let started = Instant::now();
     let fresh = state.app.random.uuid_v7(state.app.now());
     let request_id = RequestId::of(request.headers(), fresh);
@@ -43,8 +61,8 @@ pub async fn observe(State(state): State<HttpState>, mut request: Request, next:
     request.extensions_mut().insert(request_id.clone());
     let expects_continue = request.headers().contains_key(header::EXPECT);
 
-    let in_flight = InFlight::enter();
-    let outcome = AssertUnwindSafe(next.run(lingering(request)))
+    let in_flight = InFlight::enter(&state);
+    let outcome = AssertUnwindSafe(run(lingering(request)))
         .catch_unwind()
         .instrument(span.clone())
         .await;
@@ -61,7 +79,7 @@ pub async fn observe(State(state): State<HttpState>, mut request: Request, next:
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    record(method, path, response.status(), started);
+    record(&state, (method, path, response.status()), started);
     response
 }
 
@@ -100,18 +118,10 @@ fn or_insert(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
     headers.entry(name).or_insert(HeaderValue::from_static(value));
 }
 
-fn record(method: &'static str, path: &str, status: StatusCode, started: Instant) {
+fn record(state: &HttpState, answer: (&'static str, &str, StatusCode), started: Instant) {
     let elapsed = started.elapsed();
-    let path = path.to_owned();
-    metrics::counter!(
-        "http_requests_total",
-        "method" => method,
-        "path" => path.clone(),
-        "status" => status.as_str().to_owned(),
-    )
-    .increment(1);
-    metrics::histogram!("http_request_duration_seconds", "method" => method, "path" => path)
-        .record(elapsed.as_secs_f64());
+    state.meters.count(answer, elapsed);
+    let status = answer.2;
     let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
     tracing::info!(
         event = "http_request",
@@ -142,18 +152,19 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Counts a request while it is being answered, also when its client goes away.
-struct InFlight;
+struct InFlight(Gauge);
 
 impl InFlight {
-    fn enter() -> Self {
-        metrics::gauge!("http_requests_in_flight").increment(1.0);
-        Self
+    fn enter(state: &HttpState) -> Self {
+        let gauge = state.meters.in_flight().clone();
+        gauge.increment(1.0);
+        Self(gauge)
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        metrics::gauge!("http_requests_in_flight").decrement(1.0);
+        self.0.decrement(1.0);
     }
 }
 

@@ -24,7 +24,7 @@ const ATTEMPTS_MAX: u32 = 6;
 /// Wait before the second attempt; it doubles.
 const PAUSE: Duration = Duration::from_millis(10);
 /// What the network may take beside the statement itself.
-const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 /// A connection beyond the pool's size is closed when nobody used it for so long.
 const SPARE_REST: Duration = Duration::from_secs(5);
 
@@ -43,6 +43,16 @@ pub(super) enum Unknown {
     Tell,
     /// Run the operation again: it finds out whether it stands.
     RunAgain,
+}
+
+/// What became of a statement that is a transaction by itself.
+pub(super) enum AtOnce<T> {
+    /// Committed.
+    Done(T),
+    /// Not committed; in a transaction of several steps it may be found out why, or go better.
+    Refused,
+    /// Nobody knows.
+    Unknown,
 }
 
 /// An attempt at an operation.
@@ -164,12 +174,21 @@ impl Pool {
         F: Fn(Connection) -> R,
         R: Future<Output = Outcome<T>>,
     {
+        self.read_within(self.operation_timeout, name, read).await
+    }
+
+    /// Reads what may take longer than other operations: up to `limit` in each attempt.
+    pub(super) async fn read_within<T, F, R>(&self, limit: Duration, name: &'static str, read: F) -> Result<T>
+    where
+        F: Fn(Connection) -> R,
+        R: Future<Output = Outcome<T>>,
+    {
         let begun = Instant::now();
         let mut attempt = 1;
         let result = loop {
             let outcome = match self.get().await {
                 Ok(connection) => self
-                    .limited(connection.clone(), read(connection))
+                    .limited(limit, connection.clone(), read(connection))
                     .await
                     .and_then(|outcome| outcome),
                 Err(failure) => break Err(failure.into()),
@@ -221,7 +240,10 @@ impl Pool {
             };
             // On the heap, so that the callers' futures stay small.
             let transacted = transact(&connection, Box::pin(work(connection.clone(), attempt)));
-            let (failure, committing) = match self.limited(connection.clone(), transacted).await {
+            let (failure, committing) = match self
+                .limited(self.operation_timeout, connection.clone(), transacted)
+                .await
+            {
                 Ok(Ok(value)) => {
                     for topic in connection.take_hints() {
                         self.herald.announce(topic);
@@ -249,14 +271,62 @@ impl Pool {
         result
     }
 
-    /// Runs work on a connection within the time of an operation; a connection that is late is not used again.
-    async fn limited<T>(&self, connection: Connection, work: impl Future<Output = T>) -> Outcome<T> {
-        if let Ok(done) = timeout(self.operation_timeout, work).await {
+    /// Runs one statement that is a transaction by itself: no `BEGIN`, no `COMMIT` and nobody who waits for them. What
+    /// its answer would have to undo cannot be written like this.
+    pub(super) async fn write_at_once<T, F, R>(&self, name: &'static str, work: F) -> Result<AtOnce<T>>
+    where
+        F: FnOnce(Connection) -> R,
+        R: Future<Output = Outcome<T>>,
+    {
+        let begun = Instant::now();
+        let may_stand = Attempt { may_stand: true };
+        let connection = self
+            .get()
+            .await
+            .map_err(|failure| told(failure, Attempt::default()))?;
+        connection.set_unfinished(true);
+        let work = Box::pin(work(connection.clone()));
+        let failure = match self
+            .limited(self.operation_timeout, connection.clone(), work)
+            .await
+        {
+            Ok(Ok(value)) => {
+                connection.set_unfinished(false);
+                record(name, begun);
+                return Ok(AtOnce::Done(value));
+            }
+            Ok(Err(failure)) => failure,
+            Err(failure) => return Err(told(failure, may_stand)),
+        };
+        if failure.is_lost_connection() {
+            self.connector().distrust();
+            return Ok(AtOnce::Unknown);
+        }
+        // The server lives and has rolled it back.
+        connection.set_unfinished(false);
+        tracing::debug!(operation = name, failure = %failure, "metadata_operation_repeated");
+        if failure.is_transient() {
+            return Ok(AtOnce::Refused);
+        }
+        match MetadataError::from(failure) {
+            MetadataError::Unavailable(text) => Err(MetadataError::Unavailable(text)),
+            _ => Ok(AtOnce::Refused),
+        }
+    }
+
+    /// Runs work on a connection within this time; a connection that is late is not used again.
+    async fn limited<T>(
+        &self,
+        limit: Duration,
+        connection: Connection,
+        work: impl Future<Output = T>,
+    ) -> Outcome<T> {
+        if let Ok(done) = timeout(limit, work).await {
             return Ok(done);
         }
         connection.set_unfinished(true);
         self.connector().distrust();
-        let seconds = self.operation_timeout.as_secs_f64();
+        let seconds = limit.as_secs_f64();
         Err(Failure::Silent(format!(
             "the database did not answer within {seconds} s"
         )))
