@@ -3,6 +3,7 @@
 use crate::error::{ErrorCode, Refusal};
 use crate::key::KeyTemplate;
 use crate::media::MediaType;
+use crate::storage::MAIN_STORE;
 use crate::upload::UploadMethod;
 
 /// Who may read the bytes of a ready file without asking us.
@@ -24,6 +25,37 @@ impl Visibility {
     }
 }
 
+/// When files of a collection go by themselves, or move to its archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// How long after its URL's expiry an unconfirmed upload is kept, in seconds; `None`: as the instance says.
+    pub unconfirmed_seconds: Option<u64>,
+    /// Unconfirmed uploads are kept for an hour alone ([`TEMPORARY_SECONDS`]), unless `unconfirmed_seconds` says more.
+    pub temporary: bool,
+    /// Age at which a ready file without a record goes to the trash, in seconds; `None`: never.
+    pub unlinked_seconds: Option<u64>,
+    /// Age at which a ready file goes to the trash, in seconds; `None`: never.
+    pub expire_seconds: Option<u64>,
+    /// Age at which a ready file moves to the archive, in seconds; `None`: never.
+    pub archive_seconds: Option<u64>,
+    /// The bucket that archived files stand in.
+    pub archive_bucket: Option<String>,
+}
+
+/// How long unconfirmed uploads of a temporary collection are kept after their URL's expiry, in seconds.
+pub const TEMPORARY_SECONDS: u64 = 60 * 60;
+
+impl Retention {
+    /// How long after its URL's expiry an unconfirmed upload is kept, in seconds, where the instance says `usual`.
+    pub fn unconfirmed(&self, usual: u64) -> u64 {
+        match (self.unconfirmed_seconds, self.temporary) {
+            (Some(own), _) => own,
+            (None, true) => TEMPORARY_SECONDS,
+            (None, false) => usual,
+        }
+    }
+}
+
 /// A named policy for files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Collection {
@@ -31,6 +63,8 @@ pub struct Collection {
     pub name: String,
     /// What it is for, in a sentence.
     pub description: String,
+    /// The store that the bucket belongs to.
+    pub store: String,
     /// The bucket that staging and final objects live in.
     pub bucket: String,
     /// How final keys are spelled.
@@ -51,6 +85,8 @@ pub struct Collection {
     pub download_expires_seconds: u32,
     /// How long a deleted file can be restored, in seconds.
     pub trash_seconds: u64,
+    /// When files go by themselves.
+    pub retention: Retention,
     /// Confirm as soon as the complete object is seen, without waiting for the client.
     pub auto_confirm: bool,
     /// Refuse a file whose bytes are not what its content type says.
@@ -74,6 +110,7 @@ impl Collection {
         Self {
             name: name.to_owned(),
             description: String::new(),
+            store: MAIN_STORE.to_owned(),
             bucket: bucket.to_owned(),
             key_template: KeyTemplate::default(),
             content_types: Vec::new(),
@@ -84,6 +121,7 @@ impl Collection {
             upload_expires_seconds: 15 * 60,
             download_expires_seconds: 60 * 60,
             trash_seconds: 7 * 24 * 60 * 60,
+            retention: Retention::default(),
             auto_confirm: false,
             verify_content_type: true,
             success_action_status: 204,

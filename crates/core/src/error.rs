@@ -90,6 +90,16 @@ error_codes! {
     FileNotReady = "file_not_ready", 409;
     /// A download of a quarantined file.
     FileQuarantined = "file_quarantined", 409;
+    /// The store's mode does not allow this, or does not become that (S3-seed `InvalidStorageMode`).
+    InvalidStorageMode = "invalid_storage_mode", 409;
+    /// A change of mode that needs `confirm: true`.
+    ConfirmationRequired = "confirmation_required", 409;
+    /// A sidecar that cannot be read or is not ours (S3-seed `InvalidAttributeFile`).
+    InvalidAttributeFile = "invalid_attribute_file", 422;
+    /// A file under legal hold is neither deleted nor purged.
+    LegalHold = "legal_hold", 409;
+    /// An operation of the kind waits or runs already.
+    OperationRunning = "operation_running", 409;
     /// A download of an archived file.
     ArchivedFile = "archived_file", 409;
     /// Somebody else changed the same thing at the same time, again and again.

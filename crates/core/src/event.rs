@@ -33,6 +33,12 @@ pub enum EventKind {
     Reaped,
     /// Moved to an archive.
     Archived,
+    /// Brought back from an archive.
+    Unarchived,
+    /// Put on legal hold.
+    Held,
+    /// Its legal hold is over.
+    Released,
     /// Deleted, and still restorable.
     Trashed,
     /// Taken back out of the trash.
@@ -43,6 +49,8 @@ pub enum EventKind {
     Purged,
     /// Name, description, record or metadata changed.
     Updated,
+    /// Its row was written anew from what stands in the store.
+    Adopted,
 }
 
 impl EventKind {
@@ -60,11 +68,15 @@ impl EventKind {
         Self::Expired,
         Self::Reaped,
         Self::Archived,
+        Self::Unarchived,
+        Self::Held,
+        Self::Released,
         Self::Trashed,
         Self::Restored,
         Self::Purging,
         Self::Purged,
         Self::Updated,
+        Self::Adopted,
     ];
 
     /// The stable name.
@@ -82,11 +94,15 @@ impl EventKind {
             Self::Expired => "file.expired",
             Self::Reaped => "file.reaped",
             Self::Archived => "file.archived",
+            Self::Unarchived => "file.unarchived",
+            Self::Held => "file.held",
+            Self::Released => "file.released",
             Self::Trashed => "file.trashed",
             Self::Restored => "file.restored",
             Self::Purging => "file.purging",
             Self::Purged => "file.purged",
             Self::Updated => "file.updated",
+            Self::Adopted => "file.adopted",
         }
     }
 

@@ -5,7 +5,7 @@ mod state;
 
 use jiff::Timestamp;
 
-pub use self::lifecycle::{FilePatch, ObservedObject, checksum_mismatch};
+pub use self::lifecycle::{FROM_BUCKET, FROM_KEY, FilePatch, ObservedObject, checksum_mismatch};
 pub use self::state::FileState;
 use crate::JsonObject;
 use crate::checksum::Sha256Digest;
@@ -66,6 +66,17 @@ pub struct Trash {
     pub purge_at: Timestamp,
 }
 
+/// A legal hold: while it stands, neither retention nor anybody else removes the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Who ordered it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, for people.
+    pub reason: String,
+}
+
 /// One stored file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct File {
@@ -119,9 +130,31 @@ pub struct File {
     pub processed_at: Option<Timestamp>,
     /// Set while it is in the trash.
     pub trash: Option<Trash>,
+    /// Set while it is on legal hold.
+    pub hold: Option<Hold>,
+    /// When it was last taken out of the archive; retention counts from then on.
+    pub unarchived_at: Option<Timestamp>,
 }
 
+/// The error code of a file whose processing failed through no fault of its own that we know of: its bytes are kept, so
+/// that it can be tried again.
+pub const PROCESSING_FAILED: &str = "processing_failed";
+
 impl File {
+    /// Where it stands; for what is in the trash, where it stood before.
+    pub fn state_below_trash(&self) -> FileState {
+        self.trash.map_or(self.state, |trash| trash.from)
+    }
+
+    /// Whether it failed and may be tried again, so that its bytes are kept.
+    pub fn is_kept_for_retry(&self) -> bool {
+        self.state_below_trash() == FileState::Failed
+            && self
+                .error
+                .as_ref()
+                .is_some_and(|error| error.code == PROCESSING_FAILED)
+    }
+
     /// The size that counts: measured, else seen, else declared.
     pub fn size_bytes(&self) -> Option<u64> {
         self.verified

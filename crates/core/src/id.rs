@@ -49,6 +49,14 @@ uuid_id!(
     /// Names a service token (not the secret itself).
     ServiceTokenId
 );
+uuid_id!(
+    /// Names an operation that an administrator asked for.
+    OperationId
+);
+uuid_id!(
+    /// Names an entry of the audit log.
+    AuditId
+);
 
 impl FileId {
     /// The id that an upload with an idempotency key gets: the same owner and key always give the same id, so

@@ -15,11 +15,33 @@ pub enum IntentKind {
     FileUpdate,
     /// Removal of object, derivatives and sidecars.
     FileDelete,
+    /// A file that moves to another place: into an archive, or back.
+    FileMove,
+    /// Rows written anew from what stands in the store; about no single file.
+    CacheRebuild,
+    /// Another mode of a store; about no single file.
+    ModeChange,
+    /// A new version of a record, in a document before its row; about no single file.
+    RecordUpdate,
+    /// Deletion of a record with what hangs on it; about no single file.
+    RecordDelete,
+    /// Deletion of everything of an owner; about no single file.
+    OwnerDelete,
 }
 
 impl IntentKind {
     /// Every kind.
-    pub const ALL: &'static [Self] = &[Self::FileCreate, Self::FileUpdate, Self::FileDelete];
+    pub const ALL: &'static [Self] = &[
+        Self::FileCreate,
+        Self::FileUpdate,
+        Self::FileDelete,
+        Self::FileMove,
+        Self::CacheRebuild,
+        Self::ModeChange,
+        Self::RecordUpdate,
+        Self::RecordDelete,
+        Self::OwnerDelete,
+    ];
 
     /// The name in the table.
     pub const fn as_str(self) -> &'static str {
@@ -27,6 +49,12 @@ impl IntentKind {
             Self::FileCreate => "file_create",
             Self::FileUpdate => "file_update",
             Self::FileDelete => "file_delete",
+            Self::FileMove => "file_move",
+            Self::CacheRebuild => "cache_rebuild",
+            Self::ModeChange => "mode_change",
+            Self::RecordUpdate => "record_update",
+            Self::RecordDelete => "record_delete",
+            Self::OwnerDelete => "owner_delete",
         }
     }
 
@@ -78,8 +106,8 @@ pub struct Intent {
     pub kind: IntentKind,
     /// How far it is.
     pub status: IntentStatus,
-    /// The file it is done to.
-    pub file_id: FileId,
+    /// The file it is done to; `None` where it is about no single one.
+    pub file_id: Option<FileId>,
     /// The epoch under which the work was claimed; a later epoch fences this one.
     pub epoch: u32,
     /// Where from, where to, and what else recovery needs.

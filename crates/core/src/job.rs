@@ -18,6 +18,12 @@ pub enum JobKind {
     RemoveTombstone,
     /// Remove the bytes of a file that failed verification or a required processor.
     DiscardStaging,
+    /// Move a file to the archive of its collection.
+    ArchiveFile,
+    /// Bring an archived file back.
+    UnarchiveFile,
+    /// Remove what a moved file left where it was.
+    RemoveMoved,
 }
 
 impl JobKind {
@@ -28,6 +34,9 @@ impl JobKind {
         Self::PurgeFile,
         Self::RemoveTombstone,
         Self::DiscardStaging,
+        Self::ArchiveFile,
+        Self::UnarchiveFile,
+        Self::RemoveMoved,
     ];
 
     /// The stable name in the queue.
@@ -38,6 +47,9 @@ impl JobKind {
             Self::PurgeFile => "purge_file",
             Self::RemoveTombstone => "remove_tombstone",
             Self::DiscardStaging => "discard_staging",
+            Self::ArchiveFile => "archive_file",
+            Self::UnarchiveFile => "unarchive_file",
+            Self::RemoveMoved => "remove_moved",
         }
     }
 
@@ -50,7 +62,13 @@ impl JobKind {
     pub const fn priority(self) -> i16 {
         match self {
             Self::ProcessFile => 10,
-            Self::ReapUpload | Self::PurgeFile | Self::RemoveTombstone | Self::DiscardStaging => 0,
+            Self::UnarchiveFile => 5,
+            Self::ReapUpload
+            | Self::PurgeFile
+            | Self::RemoveTombstone
+            | Self::DiscardStaging
+            | Self::RemoveMoved => 0,
+            Self::ArchiveFile => -5,
         }
     }
 }
@@ -58,7 +76,7 @@ impl JobKind {
 /// How often and how long to try (S2 `RETRY_CONFIG`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryPolicy {
-    /// Attempts in all, the first one included.
+    /// Attempts that may end with an error, the first one included.
     pub attempts_max: u32,
     /// Wait after the first failure.
     pub initial_delay: SignedDuration,
@@ -80,10 +98,10 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// How long to wait after the attempt numbered `attempt` (from 1) failed. `jitter` is drawn from 0..1 by the
+    /// How long to wait after the failure numbered `failure` (from 1). `jitter` is drawn from 0..1 by the
     /// caller and spreads the wait over 0.5 to 1.5 times its length, never above the longest wait.
-    pub fn delay_after(&self, attempt: u32, jitter: f64) -> SignedDuration {
-        let exponent = f64::from(attempt.saturating_sub(1).min(63));
+    pub fn delay_after(&self, failure: u32, jitter: f64) -> SignedDuration {
+        let exponent = f64::from(failure.saturating_sub(1).min(63));
         let seconds = self.initial_delay.as_secs_f64() * self.exponential_base.powf(exponent);
         let spread = seconds * (0.5 + jitter.clamp(0.0, 1.0));
         SignedDuration::from_secs_f64(spread.min(self.delay_max.as_secs_f64()))
@@ -146,8 +164,11 @@ pub struct Job {
     pub state: JobState,
     /// Not before.
     pub run_at: Timestamp,
-    /// Attempts begun so far.
+    /// Attempts begun so far: those that failed, those whose worker died, and the one that runs.
     pub attempt: u32,
+    /// Attempts that ended with [`JobOutcome::Retry`]. A worker that dies says nothing about the job, so this and not
+    /// the number of attempts decides when to give up, and how long to wait.
+    pub failures: u32,
     /// The fencing token: grows with every claim.
     pub lease_epoch: u32,
     /// Who holds it.
@@ -184,7 +205,7 @@ pub struct JobLease {
 pub enum JobOutcome {
     /// Nothing (more) to do: the job leaves the queue.
     Done,
-    /// Failed; try again then.
+    /// Failed, which is counted; try again then.
     Retry {
         /// Not before.
         run_at: Timestamp,
@@ -212,7 +233,7 @@ mod tests {
     #[test]
     fn waits_grow_and_stay_within_the_longest() {
         let policy = RetryPolicy::default();
-        let seconds = |attempt, jitter| policy.delay_after(attempt, jitter).as_secs_f64();
+        let seconds = |failure, jitter| policy.delay_after(failure, jitter).as_secs_f64();
         assert!((seconds(1, 0.5) - 1.0).abs() < 1e-9);
         assert!((seconds(2, 0.5) - 2.0).abs() < 1e-9);
         assert!((seconds(1, 0.0) - 0.5).abs() < 1e-9);

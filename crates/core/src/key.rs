@@ -1,10 +1,18 @@
 //! Object keys: the only place where a path in a bucket is spelled.
 
+mod documents;
+
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use jiff::civil::DateTime;
+use jiff::tz::{Offset, TimeZone};
 
+pub use self::documents::{
+    Beside, RECORDS_PREFIX, RecordDocument, attribute_file_of, beside, confirm_note_file_id,
+    confirm_note_key, ids_in, record_document, record_document_key, record_documents_prefix,
+};
 use crate::id::FileId;
 
 /// Everything that we write under this prefix is unverified, and swept when its deadline is over.
@@ -20,14 +28,18 @@ pub const KEY_BYTES_MAX: usize = 1024;
 
 /// Where a client writes. The deadline comes first, so a sweeper finds what is over by listing a prefix.
 pub fn staging_key(file_id: FileId, filename: &str, expires_at: Timestamp) -> String {
-    let deadline = expires_at
-        .to_zoned(TimeZone::UTC)
-        .strftime("%Y%m%dT%H%MZ")
-        .to_string();
+    let time = Offset::UTC.to_datetime(expires_at);
     let (stem, extension) = split_name(filename);
-    let stem = segment(&stem, 80);
+    let stem = segment(stem, 80);
     let dot = if extension.is_empty() { "" } else { "." };
-    format!("{STAGING_PREFIX}{deadline}/{file_id}/{stem}{dot}{extension}")
+    format!(
+        "{STAGING_PREFIX}{:04}{:02}{:02}T{:02}{:02}Z/{file_id}/{stem}{dot}{extension}",
+        time.year(),
+        time.month(),
+        time.day(),
+        time.hour(),
+        time.minute()
+    )
 }
 
 /// The file that a staging key belongs to, if it is one of ours.
@@ -35,6 +47,14 @@ pub fn staging_file_id(key: &str) -> Option<FileId> {
     let mut segments = key.strip_prefix(STAGING_PREFIX)?.split('/');
     let _deadline = segments.next()?;
     segments.next()?.parse().ok()
+}
+
+/// When the URL of a staging key ends, to the minute: what [`staging_key`] was given, unless the upload was renewed since.
+pub fn staging_deadline(key: &str) -> Option<Timestamp> {
+    let deadline = key.strip_prefix(STAGING_PREFIX)?.split('/').next()?;
+    let digits = deadline.strip_suffix('Z')?;
+    let at = DateTime::strptime("%Y%m%dT%H%M", digits).ok()?;
+    Some(at.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
 /// The staging key that a bucket's notification names, and its file, if it is one of ours.
@@ -51,7 +71,9 @@ pub fn notified_staging_key(key: &str) -> Option<(FileId, String)> {
     if key.len() > KEY_BYTES_MAX || key.contains(['%', '+', ' ']) || key.split('/').count() != 4 {
         return None;
     }
-    Some((staging_file_id(&key)?, key))
+    // Names of ours begin with a dot: a confirm note is no upload.
+    let ours = key.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
+    Some((staging_file_id(&key).filter(|_| !ours)?, key))
 }
 
 /// Undoes the encoding of forms (URL Standard, "application/x-www-form-urlencoded parsing"), strictly: `None` for a `%`
@@ -89,6 +111,27 @@ pub fn derivative_key(key: &str, epoch: u32, name: &str, extension: &str) -> Str
     format!("{key}.{epoch}.{name}.{extension}")
 }
 
+/// Where files move to that are archived or brought back.
+pub const MOVED_PREFIX: &str = "moved/";
+
+/// The key of a file that moves, unique to the version that the move makes: no place is ever used twice, so whatever is
+/// left at an old one can go at any time.
+pub fn moved_key(key: &str, version: u64) -> String {
+    format!("{MOVED_PREFIX}{version}/{}", base_key(key))
+}
+
+/// The key that a file had before it ever moved.
+pub fn base_key(key: &str) -> &str {
+    move_of(key).map_or(key, |(_, base)| base)
+}
+
+/// The version under which a file moved here, and its base key; `None` for a key that it began with.
+pub fn move_of(key: &str) -> Option<(u64, &str)> {
+    let (version, base) = key.strip_prefix(MOVED_PREFIX)?.split_once('/')?;
+    let plain = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+    Some((version.parse().ok().filter(|_| plain)?, base))
+}
+
 /// What a key template may name.
 #[derive(Clone, Debug)]
 pub struct KeyFacts<'a> {
@@ -123,7 +166,7 @@ pub enum KeyTemplateError {
     NotUnique,
     /// Begins with a slash, is empty, has an empty or dot segment, or lies under a prefix of ours.
     #[error(
-        "a key template is a relative path without empty, '.' or '..' segments, outside of staging/ and _cloakroom/"
+        "a key template is a relative path without empty, '.' or '..' segments, outside of staging/, moved/ and _cloakroom/"
     )]
     BadPath,
 }
@@ -157,6 +200,7 @@ impl KeyTemplate {
             || text.split('/').any(bad_segment)
             || text.starts_with(STAGING_PREFIX)
             || text.starts_with(SYSTEM_PREFIX)
+            || text.starts_with(MOVED_PREFIX)
             || text.chars().any(char::is_control)
         {
             return Err(KeyTemplateError::BadPath);
@@ -193,7 +237,7 @@ impl KeyTemplate {
             .map_or(("", self.0.as_str()), |(d, n)| (d, n));
         let mut key = String::new();
         if !directories.is_empty() {
-            key.push_str(&expand(directories, facts, None));
+            expand(&mut key, directories, facts, None);
             key.push('/');
         }
         let (stem, extension) = split_name(facts.filename);
@@ -202,25 +246,36 @@ impl KeyTemplate {
         } else {
             name.to_owned()
         };
-        let fixed = expand(&pattern, facts, Some(""));
+        let mut fixed = String::new();
+        let places = expand(&mut fixed, &pattern, facts, Some(""));
         // What comes after a name: ".<epoch>.attr.json" or a derivative's ending.
         let room_bytes = NAME_BYTES_MAX.saturating_sub(fixed.len() + 40);
         let room_chars = NAME_CHARS_MAX.saturating_sub(fixed.chars().count());
-        let stem = cut(&sanitise(&stem), room_chars, room_bytes);
-        let stem = if stem.is_empty() { "file".to_owned() } else { stem };
-        key.push_str(&expand(&pattern, facts, Some(&stem)));
+        let stem = sanitise(stem);
+        let stem = match cut(&stem, room_chars, room_bytes) {
+            "" => "file",
+            cut => cut,
+        };
+        let mut written = 0;
+        for place in places {
+            key.push_str(&fixed[written..place]);
+            key.push_str(stem);
+            written = place;
+        }
+        key.push_str(&fixed[written..]);
         key
     }
 }
 
-fn expand(pattern: &str, facts: &KeyFacts<'_>, stem: Option<&str>) -> String {
-    let time = facts.at.to_zoned(TimeZone::UTC);
-    let mut out = String::new();
+/// Writes a pattern with its names filled in; returns where the stem belongs, when one was given.
+fn expand(out: &mut String, pattern: &str, facts: &KeyFacts<'_>, stem: Option<&str>) -> Vec<usize> {
+    let time = Offset::UTC.to_datetime(facts.at);
+    let (own_stem, extension) = split_name(facts.filename);
+    let mut stems = Vec::new();
     let mut rest = pattern;
     while let Some((before, after)) = rest.split_once('{') {
         out.push_str(before);
         let (name, after) = after.split_once('}').unwrap_or((after, ""));
-        let (own_stem, extension) = split_name(facts.filename);
         // Writing to a String cannot fail.
         let _ = match name {
             "year" => write!(out, "{:04}", time.year()),
@@ -229,34 +284,39 @@ fn expand(pattern: &str, facts: &KeyFacts<'_>, stem: Option<&str>) -> String {
             "hour" => write!(out, "{:02}", time.hour()),
             "timestamp" => write!(out, "{}", time.strftime("%Y%m%dT%H%M%S")),
             "uuid" | "file_id" => write!(out, "{}", facts.file_id),
-            "stem" => write!(
-                out,
-                "{}",
-                stem.map_or_else(|| segment(&own_stem, 80), str::to_owned)
-            ),
-            "ext" => write!(out, "{extension}"),
-            "username" => write!(out, "{}", segment(facts.username, 40)),
-            "collection" => write!(out, "{}", facts.collection),
-            "record_id" => write!(out, "{}", segment(facts.record_id.unwrap_or("unlinked"), 100)),
+            "stem" => {
+                stems.push(out.len());
+                match stem {
+                    Some(stem) => out.write_str(stem),
+                    None => out.write_str(&segment(own_stem, 80)),
+                }
+            }
+            "ext" => out.write_str(&extension),
+            "username" => out.write_str(&segment(facts.username, 40)),
+            "collection" => out.write_str(facts.collection),
+            "record_id" => out.write_str(&segment(facts.record_id.unwrap_or("unlinked"), 100)),
             _ => Ok(()),
         };
         rest = after;
     }
     out.push_str(rest);
-    out
+    stems
 }
 
-fn segment(text: &str, chars_max: usize) -> String {
-    let cleaned = cut(&sanitise(text), chars_max, chars_max * 2);
+fn segment(text: &str, chars_max: usize) -> Cow<'_, str> {
+    let cleaned = match sanitise(text) {
+        Cow::Borrowed(clean) => Cow::Borrowed(cut(clean, chars_max, chars_max * 2)),
+        Cow::Owned(clean) => Cow::Owned(cut(&clean, chars_max, chars_max * 2).to_owned()),
+    };
     if cleaned.is_empty() {
-        "_".to_owned()
+        Cow::Borrowed("_")
     } else {
         cleaned
     }
 }
 
 /// A file name into stem and lower-case extension; the extension is letters and digits, at most 16.
-fn split_name(filename: &str) -> (String, String) {
+fn split_name(filename: &str) -> (&str, String) {
     // Browsers of old sent whole paths.
     let base = filename.rsplit(['/', '\\']).next().unwrap_or(filename);
     match base.rsplit_once('.') {
@@ -265,40 +325,27 @@ fn split_name(filename: &str) -> (String, String) {
                 && extension.len() <= 16
                 && extension.bytes().all(|b| b.is_ascii_alphanumeric()) =>
         {
-            (stem.to_owned(), extension.to_ascii_lowercase())
+            (stem, extension.to_ascii_lowercase())
         }
-        _ => (base.to_owned(), String::new()),
+        _ => (base, String::new()),
     }
 }
 
 /// Letters and digits of every script stay; so do `-`, `_`, `.` and parentheses; all else becomes `_`. Dots do not begin a name.
-fn sanitise(text: &str) -> String {
-    let cleaned: String = text
-        .chars()
-        .map(|c| {
-            if c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '(' | ')') {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    cleaned
-        .trim_start_matches('.')
-        .trim_end_matches(['.', ' '])
-        .to_owned()
+fn sanitise(text: &str) -> Cow<'_, str> {
+    let stays = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '(' | ')');
+    if text.chars().all(stays) {
+        return Cow::Borrowed(text.trim_start_matches('.').trim_end_matches('.'));
+    }
+    let cleaned: String = text.chars().map(|c| if stays(c) { c } else { '_' }).collect();
+    Cow::Owned(cleaned.trim_start_matches('.').trim_end_matches('.').to_owned())
 }
 
 /// At most so many characters and bytes, on a character boundary.
-fn cut(text: &str, chars_max: usize, bytes_max: usize) -> String {
-    let mut out = String::new();
-    for c in text.chars().take(chars_max) {
-        if out.len() + c.len_utf8() > bytes_max {
-            break;
-        }
-        out.push(c);
-    }
-    out
+fn cut(text: &str, chars_max: usize, bytes_max: usize) -> &str {
+    let ends = text.char_indices().map(|(start, c)| start + c.len_utf8());
+    let end = ends.take(chars_max).take_while(|end| *end <= bytes_max).last();
+    &text[..end.unwrap_or_default()]
 }
 
 #[cfg(test)]
@@ -363,9 +410,21 @@ mod tests {
             ("a/../{uuid}", KeyTemplateError::BadPath),
             ("a//{uuid}", KeyTemplateError::BadPath),
             ("staging/{uuid}", KeyTemplateError::BadPath),
+            ("moved/{year}/{uuid}", KeyTemplateError::BadPath),
             ("{uuid", KeyTemplateError::UnknownPlaceholder("uuid".into())),
         ] {
             assert_eq!(KeyTemplate::parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_may_move_again_and_again() {
+        let first = moved_key("a/7/b.bin", 5);
+        assert_eq!(first, "moved/5/a/7/b.bin");
+        assert_eq!(moved_key(&first, 9), "moved/9/a/7/b.bin");
+        assert_eq!(move_of(&first), Some((5, "a/7/b.bin")));
+        for key in ["a/7/b.bin", "moved/x/b", "moved/+5/b", "moved/5", "moved//b"] {
+            assert_eq!((move_of(key), base_key(key)), (None, key));
         }
     }
 
@@ -433,6 +492,8 @@ mod tests {
             prop_assert!(!key.chars().any(|c| c.is_control() || c == '\\'));
             prop_assert_eq!(staging_file_id(&key), None);
             let staging = staging_key(FileId(Uuid::from_u128(7)), &filename, facts("").at);
+            let deadline = "2026-11-20T21:05:00Z".parse().expect("a timestamp");
+            prop_assert_eq!(staging_deadline(&staging), Some(deadline));
             prop_assert_eq!(staging_file_id(&staging), Some(FileId(Uuid::from_u128(7))));
             prop_assert!(staging.len() < 300 && staging.split('/').count() == 4, "{staging}");
         }

@@ -7,6 +7,7 @@
 //! Nouns do not derive `Serialize`; what is stored for years has its own versioned struct in [`mod@format`].
 
 pub mod access;
+pub mod audit;
 pub mod checksum;
 pub mod collection;
 pub mod derivative;
@@ -14,14 +15,17 @@ pub mod error;
 pub mod event;
 pub mod file;
 pub mod format;
+pub mod garbage;
 pub mod id;
 pub mod intent;
 pub mod job;
 pub mod key;
 pub mod media;
+pub mod operation;
 pub mod ports;
 pub mod record;
 pub mod search;
+pub mod storage;
 pub mod transition;
 pub mod upload;
 

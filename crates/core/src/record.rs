@@ -105,6 +105,27 @@ pub struct Record {
     pub updated_at: Timestamp,
 }
 
+impl Record {
+    /// A record that is made by linking a file to it.
+    pub fn linked(key: RecordKey, owner: String, at: Timestamp) -> Self {
+        Self {
+            key,
+            owner,
+            parent: None,
+            payload: JsonObject::new(),
+            meta: JsonObject::new(),
+            version: 1,
+            created_at: at,
+            updated_at: at,
+        }
+    }
+
+    /// Whether linking alone may have made it: it has nothing but a key and an owner.
+    pub fn is_link_alone(&self) -> bool {
+        self.version == 1 && self.parent.is_none() && self.payload.is_empty() && self.meta.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

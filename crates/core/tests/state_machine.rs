@@ -6,11 +6,12 @@ use cloakroom_core::collection::Collection;
 use cloakroom_core::error::{ErrorCode, Refusal};
 use cloakroom_core::event::EventKind;
 use cloakroom_core::file::{
-    Declared, File, FileError, FilePatch, FileState, ObservedObject, Staged, Trash, Verified,
+    Declared, File, FileError, FilePatch, FileState, Hold, ObservedObject, Staged, Trash, Verified,
 };
 use cloakroom_core::id::FileId;
 use cloakroom_core::job::JobKind;
 use cloakroom_core::media::MediaType;
+use cloakroom_core::ports::objects::ObjectPath;
 use cloakroom_core::ports::random::Random;
 use cloakroom_core::transition::{Occasion, Transition};
 use cloakroom_core::upload::{Upload, UploadMethod};
@@ -97,6 +98,8 @@ fn file(state: FileState) -> File {
             at: now(),
             purge_at: now(),
         }),
+        hold: None,
+        unarchived_at: None,
     }
 }
 
@@ -118,6 +121,17 @@ fn observed(size_bytes: u64) -> ObservedObject {
         staged: staged(size_bytes),
         content_type: None,
         sha256: None,
+    }
+}
+
+fn held(file: &File) -> File {
+    File {
+        hold: Some(Hold {
+            by: "olga".into(),
+            at: now(),
+            reason: "a lawsuit".into(),
+        }),
+        ..file.clone()
     }
 }
 
@@ -167,6 +181,14 @@ fn operations() -> Vec<(&'static str, EventKind, Operation)> {
         }),
         ("restore", EventKind::Restored, |f| f.restore(&occasion())),
         ("purge", EventKind::Purging, |f| f.purge(&occasion())),
+        ("hold", EventKind::Held, |f| f.hold_for("a lawsuit", &occasion())),
+        ("release", EventKind::Released, |f| held(f).release(&occasion())),
+        ("archive", EventKind::Archived, |f| {
+            f.archive(ObjectPath::new("cold", "moved/5/k"), vec![], &occasion())
+        }),
+        ("unarchive", EventKind::Unarchived, |f| {
+            f.unarchive(ObjectPath::new("b", "moved/5/k"), vec![], &occasion())
+        }),
         ("update", EventKind::Updated, |f| {
             f.update(
                 FilePatch {
@@ -199,7 +221,8 @@ fn every_operation_in_every_state() {
             assert_eq!(transition.event.kind, kind, "{name}");
             assert_eq!(transition.event.version, transition.file.version, "{name}");
             assert_eq!(transition.event.state, next, "{name}");
-            assert_eq!(transition.file.key, before.key, "{name} moves the key");
+            let moves = matches!(name, "archive" | "unarchive");
+            assert_eq!(transition.file.key != before.key, moves, "{name} and the key");
             assert_eq!(transition.file.owner, before.owner, "{name} changes the owner");
         }
     }
@@ -237,9 +260,21 @@ fn every_operation_in_every_state() {
         "trashed restore ready",
         "trashed purge purging",
         "reaping reaped expired",
+        "ready archive archived",
+        "archived unarchive ready",
     ];
+    let kept = FileState::ALL.iter().filter(|state| {
+        let over = matches!(
+            state,
+            FileState::Reaping | FileState::Expired | FileState::Purging
+        );
+        !over && !state.is_open()
+    });
+    let holds = kept.flat_map(|state| {
+        ["hold", "release"].map(|name| format!("{} {name} {}", state.as_str(), state.as_str()))
+    });
     allowed.sort_unstable();
-    let mut expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
+    let mut expected: Vec<String> = expected.iter().map(ToString::to_string).chain(holds).collect();
     expected.sort_unstable();
     assert_eq!(allowed, expected);
 }
@@ -371,4 +406,46 @@ fn a_change_of_metadata_makes_a_new_sidecar_revision_only_where_one_stands() {
             .epoch,
         2
     );
+}
+
+#[test]
+fn what_is_on_legal_hold_is_not_removed() {
+    let code = |outcome: Result<Transition, Refusal>| outcome.err().map(|refusal| refusal.code);
+    for state in FileState::ALL {
+        let held = held(&file(*state));
+        let trashed = held.trash(SignedDuration::from_hours(1), &occasion());
+        assert_eq!(code(trashed), Some(ErrorCode::LegalHold), "{state:?}");
+        assert_eq!(
+            code(held.purge(&occasion())),
+            Some(ErrorCode::LegalHold),
+            "{state:?}"
+        );
+    }
+    let free = file(FileState::Ready);
+    assert_eq!(code(free.release(&occasion())), Some(ErrorCode::InvalidState));
+    let held = free.hold_for("a lawsuit", &occasion()).expect("held").file;
+    assert_eq!(held.hold.as_ref().map(|hold| hold.by.as_str()), Some("ann"));
+    assert_eq!(
+        held.epoch,
+        free.epoch + 1,
+        "a new revision of the sidecar says so"
+    );
+    let released = held.release(&occasion()).expect("released").file;
+    assert_eq!((released.hold.clone(), released.epoch), (None, free.epoch + 2));
+    assert_eq!(code(released.trash(SignedDuration::ZERO, &occasion())), None);
+}
+
+#[test]
+fn a_move_remembers_the_place_that_is_left() {
+    let ready = file(FileState::Ready);
+    let place = ObjectPath::new("cold", "moved/5/files/7/a.bin");
+    let archived = ready.archive(place, vec![], &occasion()).expect("archived");
+    assert_eq!(archived.file.bucket, "cold");
+    assert_eq!(archived.event.data["from_bucket"], "b");
+    assert_eq!(archived.event.data["from_key"], "files/7/a.bin");
+    assert_eq!(archived.jobs[0].kind, JobKind::RemoveMoved);
+    let back = ObjectPath::new("b", "moved/6/files/7/a.bin");
+    let ready = archived.file.unarchive(back, vec![], &occasion()).expect("back");
+    assert_eq!(ready.file.unarchived_at, Some(now()));
+    assert_eq!(ready.file.epoch, 4);
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use cloakroom_core::id::WorkerId;
 use cloakroom_core::job::{Job, JobState};
+use cloakroom_core::ports::administration::AdministrationStore;
 use cloakroom_core::ports::archive::{ArchivedRow, MetadataArchive, Section};
 use cloakroom_core::ports::clock::Clock as _;
 use cloakroom_core::ports::metadata::{Claim, MetadataError, MetadataStore, Usage};
@@ -30,9 +31,9 @@ use crate::fixtures::{object, sample_record};
 use crate::metadata_store_suite::stage::{LEASE, Stage};
 
 /// A metadata store that can be read and written whole.
-pub trait ArchivedStore: MetadataStore + MetadataArchive {}
+pub trait ArchivedStore: MetadataStore + AdministrationStore + MetadataArchive {}
 
-impl<T: MetadataStore + MetadataArchive> ArchivedStore for T {}
+impl<T: MetadataStore + AdministrationStore + MetadataArchive> ArchivedStore for T {}
 
 /// The store under test.
 pub type Store = Arc<dyn ArchivedStore>;
@@ -125,7 +126,7 @@ pub async fn an_empty_store_exports_nothing(source: Store, target: Store) {
 
 /// Every row once, the same rows in the same order however large the portions are.
 pub async fn portions_are_complete_and_stable(source: Store, _target: Store) {
-    let contents = fill(Arc::clone(&source) as Arc<dyn MetadataStore>).await;
+    let contents = fill(Arc::clone(&source)).await;
     for section in Section::ALL {
         let whole = export(source.as_ref(), *section, 1000).await;
         assert!(whole.len() > 1, "{section:?} has rows");
@@ -159,7 +160,7 @@ pub async fn portions_are_complete_and_stable(source: Store, _target: Store) {
 
 /// Every read of the port gives what it gave.
 pub async fn a_restored_store_answers_alike(source: Store, target: Store) {
-    let contents = fill(Arc::clone(&source) as Arc<dyn MetadataStore>).await;
+    let contents = fill(Arc::clone(&source)).await;
     let before = snapshot(source.as_ref(), &contents).await;
     assert_eq!(
         transfer(source.as_ref(), target.as_ref(), 4).await,
@@ -184,7 +185,7 @@ pub async fn a_restored_store_answers_alike(source: Store, target: Store) {
 
 /// The second time everything is there.
 pub async fn restoring_twice_changes_nothing(source: Store, target: Store) {
-    let contents = fill(Arc::clone(&source) as Arc<dyn MetadataStore>).await;
+    let contents = fill(Arc::clone(&source)).await;
     transfer(source.as_ref(), target.as_ref(), 10).await;
     let before = snapshot(target.as_ref(), &contents).await;
     for limit in [3, 1000] {
@@ -196,7 +197,7 @@ pub async fn restoring_twice_changes_nothing(source: Store, target: Store) {
 
 /// A row that changed after it was restored does not fall back, nor do its derivatives and its words.
 pub async fn rows_that_stand_are_left_alone(source: Store, target: Store) {
-    let contents = fill(Arc::clone(&source) as Arc<dyn MetadataStore>).await;
+    let contents = fill(Arc::clone(&source)).await;
     transfer(source.as_ref(), target.as_ref(), 10).await;
     let before = snapshot(target.as_ref(), &contents).await;
     let mut rows = Vec::new();
@@ -217,9 +218,15 @@ pub async fn rows_that_stand_are_left_alone(source: Store, target: Store) {
             ArchivedRow::Event(event) => event.actor = "older".into(),
             ArchivedRow::Usage { usage, .. } => *usage = Usage::default(),
             ArchivedRow::Intent(intent) => intent.actor = "older".into(),
-            ArchivedRow::Job(job) => job.attempt += 1,
+            ArchivedRow::Job(job) => {
+                job.attempt += 1;
+                job.failures += 1;
+            }
             ArchivedRow::ServiceToken(token) => token.name = "older".into(),
             ArchivedRow::Setting { value, .. } => *value = object(json!({ "older": true })),
+            ArchivedRow::KeptGarbage(garbage) => garbage.etag = "older".into(),
+            ArchivedRow::Store(store) => store.epoch += 1,
+            ArchivedRow::Audit(entry) => entry.actor = "older".into(),
         }
     }
     let new = target.restore(&rows, contents::start()).await.expect("restore");
@@ -229,7 +236,7 @@ pub async fn rows_that_stand_are_left_alone(source: Store, target: Store) {
 
 /// The mover died after some portions, and did not note the last one: it begins that one again, in other sizes.
 pub async fn portions_may_be_repeated_after_a_crash(source: Store, target: Store) {
-    let contents = fill(Arc::clone(&source) as Arc<dyn MetadataStore>).await;
+    let contents = fill(Arc::clone(&source)).await;
     for section in Section::ALL {
         let first = source.export(*section, None, 2).await.expect("export");
         target
@@ -332,7 +339,7 @@ pub async fn a_running_job_arrives_as_ready(source: Store, target: Store) {
 
 /// What happened before the move was told before the move, or never was to be: consumers hear what happens from now on.
 pub async fn restored_events_do_not_wait_for_delivery(source: Store, target: Store) {
-    fill(Arc::clone(&source) as Arc<dyn MetadataStore>).await;
+    fill(Arc::clone(&source)).await;
     transfer(source.as_ref(), target.as_ref(), 10).await;
     let stage = Stage::new(Arc::clone(&target) as Arc<dyn MetadataStore>);
     let new = stage.new_file();

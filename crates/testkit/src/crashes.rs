@@ -5,6 +5,8 @@
 //! process does, and goes on with fresh adapters over the same stores. A pause ends when the test says so: what a
 //! process does that was taken for dead.
 
+mod administration;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -30,6 +32,8 @@ use cloakroom_core::transition::Transition;
 use cloakroom_core::upload::Upload;
 use jiff::Timestamp;
 use tokio::sync::Notify;
+
+pub use self::administration::CrashingAdministration;
 
 /// Where to die or to pause: each change counts twice, once before it is made and once after.
 #[derive(Debug)]

@@ -1,15 +1,18 @@
 //! Nouns as tests need them: valid, with every field worth comparing set, to be adapted field by field.
 
 use cloakroom_core::JsonObject;
+use cloakroom_core::audit::AuditEntry;
 use cloakroom_core::checksum::Sha256Digest;
 use cloakroom_core::collection::Collection;
 use cloakroom_core::derivative::{Derivative, DerivativeOutcome};
 use cloakroom_core::event::EventKind;
 use cloakroom_core::file::{Declared, File, FileState, ObservedObject, Staged, Verified};
-use cloakroom_core::id::{FileId, IntentId};
+use cloakroom_core::garbage::{Garbage, GarbageReason, GarbageState};
+use cloakroom_core::id::{AuditId, FileId, IntentId};
 use cloakroom_core::intent::{Intent, IntentKind, IntentStatus};
 use cloakroom_core::media::MediaType;
 use cloakroom_core::ports::metadata::NewFile;
+use cloakroom_core::ports::objects::ObjectPath;
 use cloakroom_core::ports::random::Random;
 use cloakroom_core::record::{Record, RecordKey};
 use cloakroom_core::transition::Occasion;
@@ -84,6 +87,8 @@ pub fn sample_file(random: &dyn Random, now: Timestamp) -> File {
         confirmed_at: None,
         processed_at: None,
         trash: None,
+        hold: None,
+        unarchived_at: None,
     }
 }
 
@@ -181,7 +186,7 @@ pub fn sample_intent(file: &File, random: &dyn Random, now: Timestamp) -> Intent
         id: IntentId(random.uuid_v7(now)),
         kind: IntentKind::FileCreate,
         status: IntentStatus::Pending,
-        file_id: file.id,
+        file_id: Some(file.id),
         epoch: file.epoch,
         data: object(serde_json::json!({ "from": "staging/a", "to": file.key })),
         actor: "worker-1".to_owned(),
@@ -189,5 +194,32 @@ pub fn sample_intent(file: &File, random: &dyn Random, now: Timestamp) -> Intent
         lease_until: now + SignedDuration::from_mins(1),
         completed_at: None,
         error: None,
+    }
+}
+
+/// Garbage in the trash for an hour.
+pub fn sample_garbage(bucket: &str, key: &str, now: Timestamp) -> Garbage {
+    Garbage {
+        path: ObjectPath::new(bucket, key),
+        upload_id: String::new(),
+        reason: GarbageReason::LeftObject,
+        state: GarbageState::Trashed,
+        etag: "\"9b2cf535f27731c974343645a3985328\"".to_owned(),
+        size_bytes: SAMPLE_BYTES,
+        file_id: None,
+        found_at: now,
+        purge_at: now + SignedDuration::from_hours(1),
+    }
+}
+
+/// An entry of the audit log.
+pub fn sample_audit(action: &str, subject: &str, random: &dyn Random, now: Timestamp) -> AuditEntry {
+    AuditEntry {
+        id: AuditId(random.uuid_v7(now)),
+        at: now,
+        actor: "ada".to_owned(),
+        action: action.to_owned(),
+        subject: subject.to_owned(),
+        data: object(serde_json::json!({ "text": "Здравствуйте" })),
     }
 }

@@ -1,6 +1,7 @@
 //! What tests share: clocks and randomness that tests control, fixtures, fault injection, and the conformance suites
 //! that say what every adapter of a port must do.
 
+pub mod administration_suite;
 pub mod archive_suite;
 pub mod clock;
 pub mod crashes;

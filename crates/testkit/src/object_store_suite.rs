@@ -61,6 +61,11 @@ impl Subject {
         ObjectPath::new(&self.bucket, key)
     }
 
+    /// Whether the store takes this key.
+    pub fn takes(&self, key: &str) -> bool {
+        self.store.capabilities().leading_slashes || !key.starts_with('/')
+    }
+
     /// Writes an object that must succeed.
     pub async fn put(&self, key: &str, bytes: impl Into<Bytes>) -> ObjectInfo {
         self.try_put(key, PutBody::from_bytes(bytes))

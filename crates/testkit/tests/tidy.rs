@@ -82,6 +82,8 @@ fn arrows_point_to_the_core() {
         ("cloakroom-http", &["core", "service"]),
         ("cloakroom-worker", &["core", "service"]),
         ("cloakroom-testkit", &["core"]),
+        // Tests alone.
+        ("cloakroom-proof", &[]),
     ];
     let dependencies = dependencies();
     for (name, direct) in &dependencies {

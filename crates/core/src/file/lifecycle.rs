@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{File, FileError, FileState, Staged, Trash, Verified};
+use super::{File, FileError, FileState, Hold, Staged, Trash, Verified};
 use crate::JsonObject;
 use crate::checksum::Sha256Digest;
 use crate::collection::Collection;
@@ -11,9 +11,15 @@ use crate::error::{ErrorCode, Refusal};
 use crate::event::EventKind;
 use crate::job::JobKind;
 use crate::media::MediaType;
+use crate::ports::objects::ObjectPath;
 use crate::record::RecordKey;
 use crate::transition::{Occasion, Transition, UsageDelta};
 use crate::upload::Upload;
+
+/// In the data of an event that a file has moved: the bucket that it left.
+pub const FROM_BUCKET: &str = "from_bucket";
+/// In the data of an event that a file has moved: the key that it left.
+pub const FROM_KEY: &str = "from_key";
 
 /// What the store shows of the staging object at confirm.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,6 +209,7 @@ impl File {
 
     /// Deletes, restorably for `trash_for`.
     pub fn trash(&self, trash_for: SignedDuration, occasion: &Occasion<'_>) -> Result<Transition, Refusal> {
+        self.admit_removal()?;
         let mut transition = self.step(FileState::Trashed, EventKind::Trashed, occasion)?;
         // What was being processed starts over when it is restored.
         let from = if self.state == FileState::Processing {
@@ -216,6 +223,7 @@ impl File {
             at: occasion.now,
             purge_at,
         });
+        self.revise(&mut transition);
         transition
             .event
             .data
@@ -230,6 +238,7 @@ impl File {
         };
         let mut transition = self.step(trash.from, EventKind::Restored, occasion)?;
         transition.file.trash = None;
+        self.revise(&mut transition);
         if trash.from == FileState::Confirmed {
             transition.enqueue(JobKind::ProcessFile, occasion.now, occasion);
         }
@@ -238,6 +247,7 @@ impl File {
 
     /// Claims a trashed file whose deadline is over: it cannot be restored from here on, so its bytes can go.
     pub fn purge(&self, occasion: &Occasion<'_>) -> Result<Transition, Refusal> {
+        self.admit_removal()?;
         let mut transition = self.step(FileState::Purging, EventKind::Purging, occasion)?;
         let discarded = self.trash.is_some_and(|t| t.from == FileState::Failed);
         transition.usage = UsageDelta {
@@ -297,6 +307,130 @@ impl File {
         let data = &mut transition.event.data;
         data.insert("changed".to_owned(), Vec::<&str>::new().into());
         data.insert("superseded_epoch".to_owned(), abandoned.into());
+        Ok(transition)
+    }
+
+    /// Puts the file on legal hold, or changes the reason of one that stands. A file in the trash can be held too: it stays
+    /// there until it is released.
+    pub fn hold_for(&self, reason: &str, occasion: &Occasion<'_>) -> Result<Transition, Refusal> {
+        let mut transition = self.step(self.state, EventKind::Held, occasion)?;
+        let file = &mut transition.file;
+        file.hold = Some(Hold {
+            by: occasion.actor.to_owned(),
+            at: occasion.now,
+            reason: reason.to_owned(),
+        });
+        if self.has_sidecar() {
+            file.epoch += 1;
+        }
+        Ok(transition)
+    }
+
+    /// Ends a legal hold. Why one was ordered or ended is not the owner's to read, so no event says it.
+    pub fn release(&self, occasion: &Occasion<'_>) -> Result<Transition, Refusal> {
+        if self.hold.is_none() {
+            return Err(
+                Refusal::new(ErrorCode::InvalidState, "The file is on no legal hold.")
+                    .with("file_id", self.id.to_string()),
+            );
+        }
+        let mut transition = self.step(self.state, EventKind::Released, occasion)?;
+        let file = &mut transition.file;
+        file.hold = None;
+        if self.has_sidecar() {
+            file.epoch += 1;
+        }
+        if self.state_below_trash() == FileState::Failed && !self.is_kept_for_retry() {
+            // What the hold kept.
+            transition.enqueue(JobKind::DiscardStaging, occasion.now, occasion);
+        }
+        Ok(transition)
+    }
+
+    /// Its bytes stand in an archive, with those of its derivatives: they are there from now on.
+    pub fn archive(
+        &self,
+        place: ObjectPath,
+        derivatives: Vec<Derivative>,
+        occasion: &Occasion<'_>,
+    ) -> Result<Transition, Refusal> {
+        let transition = self.step(FileState::Archived, EventKind::Archived, occasion)?;
+        Ok(self.moved(transition, place, derivatives, occasion))
+    }
+
+    /// Its bytes stand where they can be read again.
+    pub fn unarchive(
+        &self,
+        place: ObjectPath,
+        derivatives: Vec<Derivative>,
+        occasion: &Occasion<'_>,
+    ) -> Result<Transition, Refusal> {
+        let mut transition = self.step(FileState::Ready, EventKind::Unarchived, occasion)?;
+        transition.file.unarchived_at = Some(occasion.now);
+        Ok(self.moved(transition, place, derivatives, occasion))
+    }
+
+    /// The event remembers the place that is left, for the job that removes what stands there.
+    fn moved(
+        &self,
+        mut transition: Transition,
+        place: ObjectPath,
+        derivatives: Vec<Derivative>,
+        occasion: &Occasion<'_>,
+    ) -> Transition {
+        transition.file.bucket = place.bucket;
+        transition.file.key = place.key;
+        transition.file.epoch += 1;
+        transition.derivatives = derivatives;
+        let data = &mut transition.event.data;
+        data.insert(FROM_BUCKET.to_owned(), self.bucket.clone().into());
+        data.insert(FROM_KEY.to_owned(), self.key.clone().into());
+        transition.enqueue(JobKind::RemoveMoved, occasion.now, occasion);
+        transition
+    }
+
+    /// The refusal to remove what is on legal hold.
+    pub fn admit_removal(&self) -> Result<(), Refusal> {
+        let Some(hold) = &self.hold else { return Ok(()) };
+        Err(Refusal::new(
+            ErrorCode::LegalHold,
+            format!("The file {} is on legal hold and is not removed.", self.id),
+        )
+        .with("file_id", self.id.to_string())
+        .with("held_at", hold.at.to_string()))
+    }
+
+    /// A change of a file whose sidecar stands has a revision of its own.
+    fn revise(&self, transition: &mut Transition) {
+        if self.has_sidecar() {
+            transition.file.epoch += 1;
+        }
+    }
+
+    /// Goes on with a change that was begun and not committed: `revised` is the row as its sidecar has it.
+    ///
+    /// # Errors
+    /// `invalid_state` when no event of this kind leads there.
+    pub fn roll_forward(
+        &self,
+        revised: Self,
+        kind: EventKind,
+        occasion: &Occasion<'_>,
+    ) -> Result<Transition, Refusal> {
+        let updated = kind == EventKind::Updated && self.state == revised.state;
+        if !updated && !self.state.may_become(kind, revised.state) {
+            return Err(self.illegal(revised.state));
+        }
+        let mut transition = self.succeed(revised.state, kind, occasion);
+        let file = &mut transition.file;
+        file.epoch = revised.epoch;
+        file.updated_at = revised.updated_at;
+        file.filename = revised.filename;
+        file.description = revised.description;
+        file.metadata = revised.metadata;
+        file.record = revised.record;
+        file.trash = revised.trash;
+        file.hold = revised.hold;
         Ok(transition)
     }
 

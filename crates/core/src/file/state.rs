@@ -99,6 +99,16 @@ impl FileState {
                     Confirmed | Processing | Ready | Failed | Quarantined | Archived
                 )
             }
+            (EventKind::Archived, Archived) => matches!(self, Ready),
+            (EventKind::Unarchived, Ready) => matches!(self, Archived),
+            // A hold changes no state. What was never acknowledged, or is over already, cannot be held.
+            (EventKind::Held | EventKind::Released, _) => {
+                self as u8 == next as u8
+                    && matches!(
+                        self,
+                        Confirmed | Processing | Ready | Failed | Quarantined | Archived | Trashed
+                    )
+            }
             (EventKind::Restored, Confirmed | Ready | Failed | Quarantined | Archived)
             | (EventKind::Purging, Purging) => matches!(self, Trashed),
             _ => false,

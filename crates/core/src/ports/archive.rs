@@ -4,13 +4,16 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::JsonObject;
+use crate::audit::AuditEntry;
 use crate::derivative::Derivative;
 use crate::event::Event;
 use crate::file::File;
+use crate::garbage::Garbage;
 use crate::intent::Intent;
 use crate::job::Job;
 use crate::ports::metadata::{Result, ServiceToken, Usage};
 use crate::record::Record;
+use crate::storage::StoreState;
 use crate::upload::Upload;
 
 /// A kind of rows, in the order in which they must be written.
@@ -32,6 +35,12 @@ pub enum Section {
     ServiceTokens,
     /// Settings of the instance.
     Settings,
+    /// Objects that an administrator wants kept, though nothing refers to them. What waits in the trash is found again.
+    KeptGarbage,
+    /// Modes of stores.
+    Stores,
+    /// The audit log.
+    Audit,
 }
 
 impl Section {
@@ -45,6 +54,9 @@ impl Section {
         Self::Jobs,
         Self::ServiceTokens,
         Self::Settings,
+        Self::KeptGarbage,
+        Self::Stores,
+        Self::Audit,
     ];
 
     /// Its name in progress and reports.
@@ -58,6 +70,9 @@ impl Section {
             Self::Jobs => "jobs",
             Self::ServiceTokens => "service_tokens",
             Self::Settings => "settings",
+            Self::KeptGarbage => "kept_garbage",
+            Self::Stores => "stores",
+            Self::Audit => "audit",
         }
     }
 }
@@ -91,6 +106,12 @@ pub enum ArchivedRow {
         /// Its value.
         value: JsonObject,
     },
+    /// An object that is kept.
+    KeptGarbage(Garbage),
+    /// A store and its mode.
+    Store(StoreState),
+    /// An entry of the audit log.
+    Audit(AuditEntry),
 }
 
 /// A file's rows.

@@ -296,7 +296,8 @@ pub trait MetadataStore: Send + Sync {
     /// Holds on to claimed jobs for longer; returns the leases that still hold.
     async fn extend(&self, leases: &[JobLease], until: Timestamp) -> Result<Vec<JobLease>>;
 
-    /// Ends an attempt. [`MetadataError::Fenced`] when the claim is no longer held.
+    /// Ends an attempt; [`JobOutcome::Retry`] alone counts a failure. [`MetadataError::Fenced`] when the claim is no
+    /// longer held.
     async fn finish(&self, lease: JobLease, outcome: &JobOutcome, now: Timestamp) -> Result<()>;
 
     /// When the next job becomes ready, if any waits.
@@ -305,7 +306,7 @@ pub trait MetadataStore: Send + Sync {
     /// Jobs in a state, oldest first, after an id.
     async fn jobs(&self, state: Option<JobState>, after: Option<JobId>, limit: u32) -> Result<Page<Job>>;
 
-    /// Puts a dead job back in the queue, with its attempts counted anew. `false` when there is no such dead job.
+    /// Puts a dead job back in the queue, with its attempts and failures counted anew. `false` when there is no such dead job.
     async fn retry_job(&self, id: JobId, now: Timestamp) -> Result<bool>;
 
     /// Removes a dead job. `false` when there is no such dead job.

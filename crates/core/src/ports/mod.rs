@@ -1,6 +1,7 @@
 //! The ports: what the centre needs of the world. Adapters implement them; the conformance suites in the testkit
 //! say what each must do.
 
+pub mod administration;
 pub mod archive;
 pub mod clock;
 pub mod leases;

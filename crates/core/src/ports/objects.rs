@@ -442,6 +442,9 @@ pub struct Capabilities {
     pub post_policy: bool,
     /// Checks and returns `x-amz-checksum-*`.
     pub checksums: bool,
+    /// Computes checksums that the sender does not give: CRC-64/NVME of an object, and of a part what its upload was begun
+    /// with. Else it refuses such parts, and shows what it was given.
+    pub computed_checksums: bool,
     /// Every write has a generation of its own; else it is the `ETag`.
     pub generations: bool,
     /// Multipart parts may differ in size.
@@ -462,6 +465,17 @@ pub struct Capabilities {
     pub ordered_deletes: bool,
     /// A multipart upload remembers how it was begun, and its completion even after the key was written again.
     pub upload_memory: bool,
+    /// A multipart upload that is completed takes no further part; else a late part can make the object unreadable, though
+    /// never another one.
+    pub closed_uploads: bool,
+    /// Keeps 2 KiB of user metadata in one value; else the store refuses long values.
+    pub long_user_metadata: bool,
+    /// A part below 5 MiB that is not the last is refused; else it is taken.
+    pub small_parts_refused: bool,
+    /// The only part of an upload may be empty.
+    pub empty_parts: bool,
+    /// A key may begin with a slash; else such keys are refused, since the store would take the slash off.
+    pub leading_slashes: bool,
 }
 
 /// Whether calls to a store are let through (design §7).
@@ -492,6 +506,13 @@ impl Circuit {
 pub trait ObjectStore: Send + Sync {
     /// What this store can do.
     fn capabilities(&self) -> Capabilities;
+
+    /// What the store that holds this bucket can do. Another answer than [`Self::capabilities`] only where several stores
+    /// stand behind this one.
+    fn capabilities_of(&self, bucket: &str) -> Capabilities {
+        let _ = bucket;
+        self.capabilities()
+    }
 
     /// Whether calls are let through. A store without a network in between always lets them.
     fn circuit(&self) -> Circuit {
@@ -568,26 +589,4 @@ pub trait ObjectStore: Send + Sync {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::ByteRange;
-
-    #[test]
-    fn ranges_resolve() {
-        let table = [
-            (ByteRange::FromTo(0, 4), 10, Some(0..=4)),
-            (ByteRange::FromTo(4, 100), 10, Some(4..=9)),
-            (ByteRange::FromTo(10, 11), 10, None),
-            (ByteRange::FromTo(5, 4), 10, None),
-            (ByteRange::From(9), 10, Some(9..=9)),
-            (ByteRange::From(10), 10, None),
-            (ByteRange::Last(3), 10, Some(7..=9)),
-            (ByteRange::Last(30), 10, Some(0..=9)),
-            (ByteRange::Last(0), 10, None),
-            (ByteRange::From(0), 0, None),
-            (ByteRange::Last(1), 0, None),
-        ];
-        for (range, size, expected) in table {
-            assert_eq!(range.resolve(size), expected, "{range:?} of {size}");
-        }
-    }
-}
+mod tests;

@@ -18,16 +18,18 @@ use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::PostgresStore;
+use super::administration::{garbage, stores};
 use super::connection::{Connection, Write};
 use super::failure::Outcome;
 use super::pool::Unknown;
 use super::row::{self, Columns, Value};
 use super::statements::{
-    Prepared, event_columns, file_columns, intent_columns, job_columns, record_columns, token_columns,
-    upload_columns,
+    Prepared, audit_columns, event_columns, file_columns, garbage_columns, intent_columns, job_columns,
+    later_file_columns, record_columns, store_columns, token_columns, upload_columns,
 };
-use super::values::{Json, Text, Time, integer, json_text};
+use super::values::{Json, Text, TextBuf, Time, integer, json_text};
 use super::{files, tokens};
+use crate::place::{garbage_of_place, place_of_garbage};
 
 /// The table of a section.
 const fn table(section: Section) -> &'static str {
@@ -40,6 +42,9 @@ const fn table(section: Section) -> &'static str {
         Section::Jobs => "jobs",
         Section::ServiceTokens => "service_tokens",
         Section::Settings => "settings",
+        Section::KeptGarbage => "garbage",
+        Section::Stores => "stores",
+        Section::Audit => "audit",
     }
 }
 
@@ -47,27 +52,50 @@ const fn table(section: Section) -> &'static str {
 const fn shape(section: Section) -> (&'static str, &'static str, &'static str) {
     match section {
         Section::Records => (record_columns!(), "kind, id", "r"),
-        Section::Files => (concat!(file_columns!(), ", ", upload_columns!()), "f.id", "f"),
+        Section::Files => (
+            concat!(
+                file_columns!(),
+                ", ",
+                upload_columns!(),
+                ", ",
+                later_file_columns!()
+            ),
+            "f.id",
+            "f",
+        ),
         Section::Events => (event_columns!(), "e.file_id, e.version", "e"),
         Section::Usage => ("owner, reserved_bytes, stored_bytes, files", "owner", "u"),
         Section::Intents => (intent_columns!(), "id", "w"),
         Section::Jobs => (job_columns!(), "j.id", "j"),
         Section::ServiceTokens => (token_columns!(), "id", "t"),
         Section::Settings => ("name, value", "name", "s"),
+        Section::KeptGarbage => (garbage_columns!(), "bucket, key, upload_id", "g"),
+        Section::Stores => (store_columns!(), "name", "s"),
+        Section::Audit => (audit_columns!(), "id", "a"),
+    }
+}
+
+/// Which of the table's rows are in a section.
+const fn condition(section: Section) -> &'static str {
+    match section {
+        Section::KeptGarbage => "state = 'kept'",
+        _ => "TRUE",
     }
 }
 
 /// The statement that reads a section.
 pub(super) fn export_sql(section: Section, from_the_start: bool, rows: u64) -> String {
     let (columns, key, name) = shape(section);
-    let marks = if key.contains(',') { "$1, $2" } else { "$1" };
+    let marks = ["$1", "$1, $2", "$1, $2, $3"][key.matches(',').count()];
     let after = if from_the_start {
         String::new()
     } else {
-        format!("WHERE ({key}) > ({marks})")
+        format!("AND ({key}) > ({marks})")
     };
-    let table = table(section);
-    format!("SELECT {columns} FROM {{p}}_{table} AS {name} {after} ORDER BY {key} LIMIT {rows}")
+    let (table, condition) = (table(section), condition(section));
+    format!(
+        "SELECT {columns} FROM {{p}}_{table} AS {name} WHERE {condition} {after} ORDER BY {key} LIMIT {rows}"
+    )
 }
 
 /// The key that a place stands for.
@@ -87,10 +115,16 @@ fn key(section: Section, place: &str) -> Outcome<Vec<(Value<'_>, Type)>> {
             let version: i64 = version.parse().map_err(|_| unknown())?;
             vec![(Box::new(uuid(id)?), Type::UUID), (Box::new(version), Type::INT8)]
         }
-        Section::Files | Section::Intents | Section::Jobs | Section::ServiceTokens => {
+        Section::Files | Section::Intents | Section::Jobs | Section::ServiceTokens | Section::Audit => {
             vec![(Box::new(uuid(place)?), Type::UUID)]
         }
-        Section::Usage | Section::Settings => vec![(Box::new(Text(place)), Type::TEXT)],
+        Section::Usage | Section::Settings | Section::Stores => vec![(Box::new(Text(place)), Type::TEXT)],
+        Section::KeptGarbage => {
+            let parts = garbage_of_place(place).ok_or_else(unknown)?;
+            parts
+                .map(|part| (Box::new(TextBuf(part)) as Value<'_>, Type::TEXT))
+                .into()
+        }
     })
 }
 
@@ -143,6 +177,18 @@ fn read(
         Section::Settings => {
             let (name, value) = (c.text(0)?, c.object(1)?);
             (name.clone(), ArchivedRow::Setting { name, value })
+        }
+        Section::KeptGarbage => {
+            let garbage = garbage::read(row)?;
+            (place_of_garbage(&garbage), ArchivedRow::KeptGarbage(garbage))
+        }
+        Section::Stores => {
+            let store = stores::read_store(row)?;
+            (store.name.clone(), ArchivedRow::Store(store))
+        }
+        Section::Audit => {
+            let entry = stores::read_audit(row)?;
+            (entry.id.to_string(), ArchivedRow::Audit(entry))
         }
     })
 }
@@ -199,7 +245,10 @@ fn writing<'a>(connection: &'a Connection, archived: &'a ArchivedRow) -> Outcome
     let sql = connection.sql();
     let (statement, values): (&Prepared, Vec<Value<'_>>) = match archived {
         ArchivedRow::Record(record) => (&sql.insert_record, row::record_values(record)?),
-        ArchivedRow::File(row) => (&sql.insert_file, file_values(row)?),
+        ArchivedRow::File(row) => (
+            &sql.restore_file,
+            row::restored_file_values(&row.file, row.upload.as_ref())?,
+        ),
         ArchivedRow::Event(event) => (&sql.restore_event, row::event_values(event)?),
         ArchivedRow::Usage { owner, usage } => (
             &sql.restore_usage,
@@ -213,29 +262,17 @@ fn writing<'a>(connection: &'a Connection, archived: &'a ArchivedRow) -> Outcome
         ArchivedRow::Intent(intent) => (&sql.restore_intent, row::intent_values(intent)?),
         ArchivedRow::Job(job) => (&sql.restore_job, job_values(job)),
         ArchivedRow::ServiceToken(token) => (&sql.insert_token, tokens::token_values(token)),
+        ArchivedRow::KeptGarbage(garbage) => {
+            return garbage::write(connection, std::slice::from_ref(garbage));
+        }
+        ArchivedRow::Store(store) => (&sql.insert_store, stores::store_values(store)?),
+        ArchivedRow::Audit(entry) => (&sql.insert_audit, stores::audit_values(entry)?),
         ArchivedRow::Setting { name, value } => (
             &sql.restore_setting,
             vec![Box::new(Text(name)), Box::new(Json(json_text(value)?))],
         ),
     };
     Ok(Write { statement, values })
-}
-
-fn file_values(row: &ArchivedFile) -> Outcome<Vec<Value<'_>>> {
-    let mut values = row::file_values(&row.file)?;
-    match &row.upload {
-        Some(upload) => values.extend(row::upload_values(upload)?),
-        None => values.extend([
-            Box::new(None::<&str>) as Value<'_>,
-            Box::new(None::<&str>),
-            Box::new(None::<Time>),
-            Box::new(None::<&str>),
-            Box::new(None::<i64>),
-            Box::new(None::<&[u8]>),
-            Box::new(None::<i64>),
-        ]),
-    }
-    Ok(values)
 }
 
 fn job_values(job: &Job) -> Vec<Value<'_>> {
@@ -255,6 +292,7 @@ fn job_values(job: &Job) -> Vec<Value<'_>> {
         Box::new(i64::from(job.lease_epoch)),
         Box::new(job.last_error.as_deref().map(Text)),
         Box::new(Time(job.created_at)),
+        Box::new(i64::from(job.failures)),
     ]
 }
 
@@ -283,11 +321,11 @@ async fn restore(connection: Connection, rows: &[ArchivedRow]) -> Outcome<u64> {
 }
 
 async fn count(connection: Connection, section: Section) -> Outcome<u64> {
-    let table = table(section);
+    let (table, condition) = (table(section), condition(section));
     let sql = connection
         .sql()
         .prefix
-        .render(&format!("SELECT count(*) FROM {{p}}_{table}"));
+        .render(&format!("SELECT count(*) FROM {{p}}_{table} WHERE {condition}"));
     let found = connection.query_unprepared(&sql, &[]).await?;
     found.first().map_or(Ok(0), |row| Columns(row).size(0))
 }

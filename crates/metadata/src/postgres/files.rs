@@ -113,7 +113,7 @@ fn writes<'a>(connection: &'a Connection, transition: &'a Transition) -> Outcome
     let mut writes = vec![
         Write {
             statement: &sql.update_file,
-            values: row::file_values(file)?,
+            values: row::changed_file_values(file)?,
         },
         event_write(connection, event)?,
     ];
@@ -158,7 +158,7 @@ fn writes<'a>(connection: &'a Connection, transition: &'a Transition) -> Outcome
     Ok(writes)
 }
 
-fn event_write<'a>(connection: &'a Connection, event: &'a Event) -> Outcome<Write<'a>> {
+pub(super) fn event_write<'a>(connection: &'a Connection, event: &'a Event) -> Outcome<Write<'a>> {
     Ok(Write {
         statement: &connection.sql().insert_event,
         values: row::event_values(event)?,
@@ -186,7 +186,7 @@ pub(super) fn derivative_write<'a>(
 }
 
 /// Whether this very event was committed before.
-async fn stands(connection: &Connection, event: &Event) -> Outcome<bool> {
+pub(super) async fn stands(connection: &Connection, event: &Event) -> Outcome<bool> {
     let version = integer(event.version)?;
     let found = connection
         .first(&connection.sql().event_id, &[&event.file_id.0, &version])

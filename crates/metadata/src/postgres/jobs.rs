@@ -118,12 +118,14 @@ pub(super) async fn extend(
 }
 
 pub(super) async fn finish(connection: Connection, lease: JobLease, outcome: &JobOutcome) -> Outcome<()> {
-    let (state, run_at, uncounted, error) = match outcome {
+    let (state, run_at, error) = match outcome {
         JobOutcome::Done => return complete(&connection, lease).await,
-        JobOutcome::Retry { run_at, error } => (JobState::Ready, Some(*run_at), 0_i64, error),
-        JobOutcome::Snooze { run_at, reason } => (JobState::Ready, Some(*run_at), 1, reason),
-        JobOutcome::Dead { error } => (JobState::Dead, None, 0, error),
+        JobOutcome::Retry { run_at, error } => (JobState::Ready, Some(*run_at), error),
+        JobOutcome::Snooze { run_at, reason } => (JobState::Ready, Some(*run_at), reason),
+        JobOutcome::Dead { error } => (JobState::Dead, None, error),
     };
+    let uncounted = i64::from(matches!(outcome, JobOutcome::Snooze { .. }));
+    let failed = i64::from(matches!(outcome, JobOutcome::Retry { .. }));
     let changed = connection
         .execute(
             &connection.sql().release_job,
@@ -133,6 +135,7 @@ pub(super) async fn finish(connection: Connection, lease: JobLease, outcome: &Jo
                 &state.as_str(),
                 &run_at.map(Time),
                 &uncounted,
+                &failed,
                 &Text(error),
             ],
         )

@@ -12,7 +12,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::connection::Connection;
 use super::failure::Outcome;
 use super::row;
-use super::statements::file_columns;
+use super::statements::{file_columns, later_file_columns};
 use super::values::{Json, Text, Time, json_text};
 use crate::scalar::index_form;
 
@@ -71,7 +71,7 @@ pub(super) fn select(query: &FileQuery) -> Outcome<Option<Select<'_>>> {
         return Ok(None);
     };
     let limit = query.limit.clamp(1, PAGE_ROWS_MAX) + 1;
-    let columns = file_columns!();
+    let columns = concat!(file_columns!(), ", ", later_file_columns!());
     let halves: Vec<String> = sources(query)
         .into_iter()
         .map(|source| {

@@ -5,6 +5,7 @@
 //! of the port is one operation: a plain function over a connection.
 
 mod address;
+mod administration;
 mod archive;
 mod connection;
 mod diagnosis;
@@ -50,7 +51,7 @@ pub use self::options::PostgresOptions;
 pub use self::tls::TlsError;
 pub use crate::migration::MigrationMismatch;
 
-/// Groups of inserts that are written at the same time: while one waits for the disk, the next one is written.
+/// Groups of inserts that may be written at the same time, each on a connection of its own.
 const GROUPS_UNDER_WAY: u32 = 2;
 /// How often the pool is looked through for connections that rest.
 const TIDY_EVERY: Duration = Duration::from_secs(2);
@@ -97,9 +98,7 @@ impl PostgresStore {
 
         let (inserts, queue) = Inserts::new();
         let (mut grouping, mut background) = (JoinSet::new(), JoinSet::new());
-        for _ in 0..GROUPS_UNDER_WAY {
-            grouping.spawn(queue.clone().run(single.clone()));
-        }
+        grouping.spawn(queue.run(single));
         background.spawn(exchange.run(line, outgoing));
         let tidied = pool.clone();
         background.spawn(async move {

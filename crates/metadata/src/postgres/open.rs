@@ -27,6 +27,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "outbox_and_leases",
         sql: include_str!("../../migrations/postgres/0002_outbox_and_leases.sql"),
     },
+    Migration {
+        version: 3,
+        name: "administration",
+        sql: include_str!("../../migrations/postgres/0003_administration.sql"),
+    },
 ];
 
 /// The oldest server that the statements are written for, as `server_version_num`.

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::failure::{Failure, Outcome};
 use super::values::{Json, JsonText, Text, TextBuf, Time, integer, json_object, json_text};
+use crate::hold;
 
 /// A parameter of a statement.
 pub(super) type Value<'a> = Box<dyn ToSql + Sync + Send + 'a>;
@@ -100,9 +101,26 @@ impl<'a> Columns<'a> {
             .map_err(|_| inconsistent(self.0, column, "no count"))
     }
 
+    /// The number of a column.
+    fn place(&self, name: &str) -> Outcome<usize> {
+        let mut columns = self.0.columns().iter();
+        columns
+            .position(|column| column.name() == name)
+            .ok_or_else(|| MetadataError::Internal(format!("column {name} was not asked for")).into())
+    }
+
     pub(super) fn object(&self, column: usize) -> Outcome<JsonObject> {
-        let text: JsonText<'_> = self.get(column)?;
-        json_object(text.0).ok_or_else(|| inconsistent(self.0, column, "no JSON object"))
+        self.optional_object(column)?
+            .ok_or_else(|| inconsistent(self.0, column, "empty"))
+    }
+
+    pub(super) fn optional_object(&self, column: usize) -> Outcome<Option<JsonObject>> {
+        let Some(text) = self.get::<Option<JsonText<'_>>>(column)? else {
+            return Ok(None);
+        };
+        json_object(text.0)
+            .map(Some)
+            .ok_or_else(|| inconsistent(self.0, column, "no JSON object"))
     }
 
     /// A stable name of an enumeration.
@@ -148,7 +166,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Reads the columns of `file_columns!`.
+/// Reads the columns of `file_columns!`, and by their names those of `later_file_columns!`.
 pub(super) fn file(row: &Row) -> Outcome<File> {
     let c = Columns(row);
     let staged = match c.optional_size(17)? {
@@ -182,6 +200,11 @@ pub(super) fn file(row: &Row) -> Outcome<File> {
             purge_at: c.time(34)?,
         }),
     };
+    let place = c.place("legal_hold")?;
+    let hold = match c.optional_object(place)? {
+        None => None,
+        Some(object) => Some(hold::read(&object).ok_or_else(|| inconsistent(row, place, "no legal hold"))?),
+    };
     Ok(File {
         id: FileId(c.id(0)?),
         owner: c.text(1)?,
@@ -212,6 +235,8 @@ pub(super) fn file(row: &Row) -> Outcome<File> {
         confirmed_at: c.optional_time(30)?,
         processed_at: c.optional_time(31)?,
         trash,
+        hold,
+        unarchived_at: c.optional_time(c.place("unarchived_at")?)?,
     })
 }
 
@@ -260,6 +285,36 @@ pub(super) fn file_values(file: &File) -> Outcome<Vec<Value<'_>>> {
         Box::new(open),
         Box::new(found_by),
     ])
+}
+
+/// The values of `$1` to `$39`: those of [`file_values`] and those that a new file never has.
+pub(super) fn changed_file_values(file: &File) -> Outcome<Vec<Value<'_>>> {
+    let mut values = file_values(file)?;
+    let hold = file.hold.as_ref().map(|hold| json_text(&hold::write(hold)));
+    values.push(Box::new(hold.transpose()?.map(Json)));
+    values.push(Box::new(file.unarchived_at.map(Time)));
+    Ok(values)
+}
+
+/// The values of `$1` to `$46`: a file's, and those of its upload.
+pub(super) fn restored_file_values<'a>(
+    file: &'a File,
+    upload: Option<&'a Upload>,
+) -> Outcome<Vec<Value<'a>>> {
+    let mut values = changed_file_values(file)?;
+    match upload {
+        Some(upload) => values.extend(upload_values(upload)?),
+        None => values.extend([
+            Box::new(None::<&str>) as Value<'_>,
+            Box::new(None::<&str>),
+            Box::new(None::<Time>),
+            Box::new(None::<&str>),
+            Box::new(None::<i64>),
+            Box::new(None::<&[u8]>),
+            Box::new(None::<i64>),
+        ]),
+    }
+    Ok(values)
 }
 
 /// Reads the columns of `upload_columns!`, beginning at `from`.
@@ -383,6 +438,7 @@ pub(super) fn job(row: &Row) -> Outcome<Job> {
         lease_until: c.optional_time(8)?,
         last_error: c.optional_text(9)?,
         created_at: c.time(10)?,
+        failures: c.count(11)?,
     })
 }
 
@@ -424,7 +480,7 @@ pub(super) fn intent(row: &Row) -> Outcome<Intent> {
         id: IntentId(c.id(0)?),
         kind: c.named(1, IntentKind::parse)?,
         status: c.named(2, IntentStatus::parse)?,
-        file_id: FileId(c.id(3)?),
+        file_id: c.get::<Option<Uuid>>(3)?.map(FileId),
         epoch: c.count(4)?,
         data: c.object(5)?,
         actor: c.text(6)?,
@@ -441,7 +497,7 @@ pub(super) fn intent_values(intent: &Intent) -> Outcome<Vec<Value<'_>>> {
         Box::new(intent.id.0),
         Box::new(intent.kind.as_str()),
         Box::new(intent.status.as_str()),
-        Box::new(intent.file_id.0),
+        Box::new(intent.file_id.map(|id| id.0)),
         Box::new(i64::from(intent.epoch)),
         Box::new(Json(json_text(&intent.data)?)),
         Box::new(Text(&intent.actor)),

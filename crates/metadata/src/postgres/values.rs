@@ -25,7 +25,8 @@ const EARLIEST_MICROS: i64 = -211_813_488_000_000_000;
 type Boxed = Box<dyn Error + Sync + Send>;
 
 fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(['\0', ESCAPE]) {
+    // Both are one byte: there is no need to look at characters.
+    if !text.bytes().any(|byte| byte == 0 || byte == ESCAPE as u8) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 8);
@@ -109,9 +110,21 @@ impl ToSql for Text<'_> {
     to_sql_checked!();
 }
 
-/// Text from the database.
+/// Text from the database, or on its way back.
 #[derive(Debug)]
 pub(super) struct TextBuf(pub(super) String);
+
+impl ToSql for TextBuf {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Boxed> {
+        Text(&self.0).to_sql(ty, out)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        <Text<'_> as ToSql>::accepts(ty)
+    }
+
+    to_sql_checked!();
+}
 
 impl<'a> FromSql<'a> for TextBuf {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Boxed> {

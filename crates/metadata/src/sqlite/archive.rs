@@ -14,11 +14,16 @@ use rusqlite::{Row, params, params_from_iter};
 use uuid::Uuid;
 
 use super::SqliteStore;
+use super::administration::{garbage, stores};
 use super::failure::Outcome;
 use super::row::{self, Columns, integer, json_text, micros};
 use super::session::Session;
-use super::statements::{file_columns, intent_columns, job_columns, record_columns, token_columns};
+use super::statements::{
+    audit_columns, file_columns, garbage_columns, intent_columns, job_columns, record_columns, store_columns,
+    token_columns,
+};
 use super::{files, intents, records, search, tokens};
+use crate::place::{garbage_of_place, place_of_garbage};
 
 /// The table of a section.
 const fn table(section: Section) -> &'static str {
@@ -31,6 +36,17 @@ const fn table(section: Section) -> &'static str {
         Section::Jobs => "jobs",
         Section::ServiceTokens => "service_tokens",
         Section::Settings => "settings",
+        Section::KeptGarbage => "garbage",
+        Section::Stores => "stores",
+        Section::Audit => "audit",
+    }
+}
+
+/// Which of the table's rows are in a section.
+const fn condition(section: Section) -> &'static str {
+    match section {
+        Section::KeptGarbage => "state = 'kept' AND ",
+        _ => "",
     }
 }
 
@@ -49,12 +65,16 @@ fn export_sql(session: &Session, section: Section, from_the_start: bool) -> Stri
         Section::Jobs => (job_columns!(), "id", "?1"),
         Section::ServiceTokens => (token_columns!(), "id", "?1"),
         Section::Settings => ("name, value", "name", "?1"),
+        Section::KeptGarbage => (garbage_columns!(), "(bucket, key, upload_id)", "(?1, ?2, ?3)"),
+        Section::Stores => (store_columns!(), "name", "?1"),
+        Section::Audit => (audit_columns!(), "id", "?1"),
     };
     let after = if from_the_start { ">=" } else { ">" };
     let order = key.trim_matches(['(', ')']);
     let (table, limit) = (table(section), marks.matches('?').count() + 1);
+    let condition = condition(section);
     session.sql.prefix.render(&format!(
-        "SELECT {columns} FROM {{p}}_{table} AS f WHERE {key} {after} {marks} ORDER BY {order} LIMIT ?{limit}"
+        "SELECT {columns} FROM {{p}}_{table} AS f WHERE {condition}{key} {after} {marks} ORDER BY {order} LIMIT ?{limit}"
     ))
 }
 
@@ -78,10 +98,17 @@ fn key(section: Section, place: Option<&str>) -> Outcome<Vec<Value>> {
             };
             vec![blob(id), Value::Integer(version)]
         }
-        Section::Intents | Section::Jobs | Section::ServiceTokens => {
+        Section::Intents | Section::Jobs | Section::ServiceTokens | Section::Audit => {
             vec![blob(place.map(uuid).transpose()?.unwrap_or(Uuid::nil()))]
         }
-        Section::Usage | Section::Settings => vec![Value::Text(place.unwrap_or_default().to_owned())],
+        Section::Usage | Section::Settings | Section::Stores => {
+            vec![Value::Text(place.unwrap_or_default().to_owned())]
+        }
+        Section::KeptGarbage => {
+            let parts = place.map_or_else(|| Some(Default::default()), garbage_of_place);
+            let parts: [String; 3] = parts.ok_or_else(unknown)?;
+            parts.map(Value::Text).into()
+        }
     })
 }
 
@@ -101,7 +128,7 @@ fn read(session: &Session, section: Section, row: &Row<'_>) -> Outcome<(String, 
                 file,
             };
             (
-                c.get::<i64>(35)?.to_string(),
+                c.get::<i64>(37)?.to_string(),
                 ArchivedRow::File(Box::new(archived)),
             )
         }
@@ -136,6 +163,18 @@ fn read(session: &Session, section: Section, row: &Row<'_>) -> Outcome<(String, 
         Section::Settings => {
             let (name, value) = (c.text(0)?, c.object(1)?);
             (name.clone(), ArchivedRow::Setting { name, value })
+        }
+        Section::KeptGarbage => {
+            let garbage = garbage::read(row)?;
+            (place_of_garbage(&garbage), ArchivedRow::KeptGarbage(garbage))
+        }
+        Section::Stores => {
+            let store = stores::read_store(row)?;
+            (store.name.clone(), ArchivedRow::Store(store))
+        }
+        Section::Audit => {
+            let entry = stores::read_audit(row)?;
+            (entry.id.to_string(), ArchivedRow::Audit(entry))
         }
     })
 }
@@ -193,6 +232,9 @@ fn restore(session: &Session, row: &ArchivedRow) -> Outcome<bool> {
         ArchivedRow::Setting { name, value } => {
             session.execute(&session.sql.restore_setting, params![name, json_text(value)?])?
         }
+        ArchivedRow::KeptGarbage(garbage) => garbage::insert(session, garbage)?,
+        ArchivedRow::Store(store) => stores::insert_store(session, store)?,
+        ArchivedRow::Audit(entry) => stores::put_audit(session, entry)?,
     };
     Ok(written > 0)
 }
@@ -205,7 +247,7 @@ fn restore_file(session: &Session, row: &ArchivedFile) -> Outcome<bool> {
     let open = file.state.is_open();
     let mut statement = session.statement(&session.sql.insert_file)?;
     row::bind_file(&mut statement, file, &json_text(&file.metadata)?)?;
-    statement.raw_bind_parameter(36, open)?;
+    statement.raw_bind_parameter(38, open)?;
     statement.raw_execute()?;
     let seq = session.connection.last_insert_rowid();
     if let Some(upload) = &row.upload {
@@ -241,6 +283,7 @@ fn restore_job(session: &Session, job: &Job) -> Outcome<bool> {
             job.lease_epoch,
             job.last_error,
             micros(job.created_at),
+            job.failures,
         ],
     )?;
     if written > 0 {
@@ -250,10 +293,10 @@ fn restore_job(session: &Session, job: &Job) -> Outcome<bool> {
 }
 
 fn count(session: &Session, section: Section) -> Outcome<u64> {
-    let sql = session
-        .sql
-        .prefix
-        .render(&format!("SELECT count(*) FROM {{p}}_{}", table(section)));
+    let (table, condition) = (table(section), condition(section));
+    let sql = session.sql.prefix.render(&format!(
+        "SELECT count(*) FROM {{p}}_{table} WHERE {condition} TRUE"
+    ));
     Ok(session
         .first(&sql, [], |row| Columns(row).size(0))?
         .unwrap_or_default())
@@ -316,6 +359,8 @@ mod tests {
             Section::Intents,
             Section::Jobs,
             Section::ServiceTokens,
+            Section::KeptGarbage,
+            Section::Audit,
         ] {
             for place in ["", "x", "019b7e2e-0000-7000-8000-000000000000/x", "-"] {
                 let answer = export(&session, section, Some(place), 10);

@@ -56,7 +56,7 @@ pub(super) fn insert(session: &Session, new: &NewFile) -> Outcome<Inserted> {
     })?;
     let mut statement = session.statement(&session.sql.insert_file)?;
     row::bind_file(&mut statement, file, &json_text(&file.metadata)?)?;
-    statement.raw_bind_parameter(36, open)?;
+    statement.raw_bind_parameter(38, open)?;
     statement.raw_execute()?;
     let seq = session.connection.last_insert_rowid();
     let mut statement = session.statement(&session.sql.insert_upload)?;
@@ -224,7 +224,7 @@ fn update_row(session: &Session, before: &Before, file: &File, upload: Option<&U
     } else {
         let mut statement = session.statement(&session.sql.update_file_and_indexes)?;
         row::bind_file(&mut statement, file, &metadata)?;
-        statement.raw_bind_parameter(36, open)?;
+        statement.raw_bind_parameter(38, open)?;
         statement.raw_execute()?;
     }
     if let Some(upload) = upload {
@@ -339,7 +339,7 @@ pub(super) fn put_derivative(session: &Session, derivative: &Derivative) -> Outc
     Ok(())
 }
 
-fn insert_event(session: &Session, event: &Event) -> Outcome<()> {
+pub(super) fn insert_event(session: &Session, event: &Event) -> Outcome<()> {
     session.execute(
         &session.sql.insert_event,
         params![
@@ -368,7 +368,13 @@ pub(super) fn usage(session: &Session, owner: &str) -> Outcome<Usage> {
     Ok(found.unwrap_or_default())
 }
 
-fn add_usage(session: &Session, owner: &str, reserved: i64, stored: i64, files: i64) -> Outcome<()> {
+pub(super) fn add_usage(
+    session: &Session,
+    owner: &str,
+    reserved: i64,
+    stored: i64,
+    files: i64,
+) -> Outcome<()> {
     session.execute(&session.sql.add_usage, params![owner, reserved, stored, files])?;
     Ok(())
 }

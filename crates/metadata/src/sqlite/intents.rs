@@ -22,7 +22,7 @@ pub(super) fn insert(session: &Session, sql: &str, intent: &Intent) -> Outcome<u
             intent.id.0.as_bytes(),
             intent.kind.as_str(),
             intent.status.as_str(),
-            intent.file_id.0.as_bytes(),
+            intent.file_id.as_ref().map(|id| id.0.as_bytes()),
             intent.epoch,
             json_text(&intent.data)?,
             intent.actor,

@@ -103,12 +103,14 @@ pub(super) fn extend(session: &Session, leases: &[JobLease], until: Timestamp) -
 }
 
 pub(super) fn finish(session: &Session, lease: JobLease, outcome: &JobOutcome) -> Outcome<()> {
-    let (state, run_at, uncounted, error) = match outcome {
+    let (state, run_at, error) = match outcome {
         JobOutcome::Done => return complete(session, lease),
-        JobOutcome::Retry { run_at, error } => (JobState::Ready, Some(*run_at), 0, error),
-        JobOutcome::Snooze { run_at, reason } => (JobState::Ready, Some(*run_at), 1, reason),
-        JobOutcome::Dead { error } => (JobState::Dead, None, 0, error),
+        JobOutcome::Retry { run_at, error } => (JobState::Ready, Some(*run_at), error),
+        JobOutcome::Snooze { run_at, reason } => (JobState::Ready, Some(*run_at), reason),
+        JobOutcome::Dead { error } => (JobState::Dead, None, error),
     };
+    let uncounted = u32::from(matches!(outcome, JobOutcome::Snooze { .. }));
+    let failed = u32::from(matches!(outcome, JobOutcome::Retry { .. }));
     let (id, epoch) = lease_parameters(&lease);
     let changed = session.execute(
         &session.sql.release_job,
@@ -118,6 +120,7 @@ pub(super) fn finish(session: &Session, lease: JobLease, outcome: &JobOutcome) -
             state.as_str(),
             run_at.map(micros),
             uncounted,
+            failed,
             error
         ],
     )?;

@@ -2,6 +2,7 @@
 //!
 //! Every method of the port is one operation on one of these threads: a plain function over a session.
 
+mod administration;
 mod archive;
 mod failure;
 mod files;

@@ -25,6 +25,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "outbox_and_leases",
         sql: include_str!("../../migrations/sqlite/0002_outbox_and_leases.sql"),
     },
+    Migration {
+        version: 3,
+        name: "administration",
+        sql: include_str!("../../migrations/sqlite/0003_administration.sql"),
+    },
 ];
 
 /// How long to wait for somebody who holds the database with a tool.

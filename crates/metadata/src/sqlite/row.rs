@@ -18,6 +18,7 @@ use rusqlite::{Row, Statement};
 use uuid::Uuid;
 
 use super::failure::{Failure, Outcome};
+use crate::hold;
 
 /// A value that no row of ours holds.
 pub(super) fn inconsistent(row: &Row<'_>, column: usize, what: &str) -> Failure {
@@ -70,6 +71,10 @@ impl Columns<'_, '_> {
         Ok(Uuid::from_bytes(bytes))
     }
 
+    pub(super) fn optional_id(&self, column: usize) -> Outcome<Option<Uuid>> {
+        Ok(self.get::<Option<[u8; 16]>>(column)?.map(Uuid::from_bytes))
+    }
+
     pub(super) fn time(&self, column: usize) -> Outcome<Timestamp> {
         self.optional_time(column)?
             .ok_or_else(|| inconsistent(self.0, column, "empty"))
@@ -100,15 +105,24 @@ impl Columns<'_, '_> {
     }
 
     pub(super) fn object(&self, column: usize) -> Outcome<JsonObject> {
-        let text = self
-            .0
-            .get_ref(column)?
-            .as_str()
-            .map_err(|_| inconsistent(self.0, column, "no text"))?;
+        self.optional_object(column)?
+            .ok_or_else(|| inconsistent(self.0, column, "empty"))
+    }
+
+    pub(super) fn optional_object(&self, column: usize) -> Outcome<Option<JsonObject>> {
+        let value = self.0.get_ref(column)?;
+        let Some(text) = value
+            .as_str_or_null()
+            .map_err(|_| inconsistent(self.0, column, "no text"))?
+        else {
+            return Ok(None);
+        };
         if text == "{}" {
-            return Ok(JsonObject::new());
+            return Ok(Some(JsonObject::new()));
         }
-        serde_json::from_str(text).map_err(|_| inconsistent(self.0, column, "no JSON object"))
+        serde_json::from_str(text)
+            .map(Some)
+            .map_err(|_| inconsistent(self.0, column, "no JSON object"))
     }
 
     /// A stable name of an enumeration.
@@ -189,6 +203,10 @@ pub(super) fn file(row: &Row<'_>) -> Outcome<File> {
             purge_at: c.time(34)?,
         }),
     };
+    let hold = match c.optional_object(35)? {
+        None => None,
+        Some(object) => Some(hold::read(&object).ok_or_else(|| inconsistent(row, 35, "no legal hold"))?),
+    };
     Ok(File {
         id: FileId(c.id(0)?),
         owner: c.text(1)?,
@@ -219,6 +237,8 @@ pub(super) fn file(row: &Row<'_>) -> Outcome<File> {
         confirmed_at: c.optional_time(30)?,
         processed_at: c.optional_time(31)?,
         trash,
+        hold,
+        unarchived_at: c.optional_time(36)?,
     })
 }
 
@@ -261,6 +281,9 @@ pub(super) fn bind_file(statement: &mut Statement<'_>, file: &File, metadata: &s
     statement.raw_bind_parameter(33, file.trash.map(|t| t.from.as_str()))?;
     statement.raw_bind_parameter(34, file.trash.map(|t| micros(t.at)))?;
     statement.raw_bind_parameter(35, file.trash.map(|t| micros(t.purge_at)))?;
+    let hold = file.hold.as_ref();
+    statement.raw_bind_parameter(36, hold.map(|h| json_text(&hold::write(h))).transpose()?)?;
+    statement.raw_bind_parameter(37, file.unarchived_at.map(micros))?;
     Ok(())
 }
 
@@ -344,6 +367,7 @@ pub(super) fn job(row: &Row<'_>) -> Outcome<Job> {
         lease_until: c.optional_time(8)?,
         last_error: c.get(9)?,
         created_at: c.time(10)?,
+        failures: c.get(11)?,
     })
 }
 
@@ -354,7 +378,7 @@ pub(super) fn intent(row: &Row<'_>) -> Outcome<Intent> {
         id: IntentId(c.id(0)?),
         kind: c.named(1, IntentKind::parse)?,
         status: c.named(2, IntentStatus::parse)?,
-        file_id: FileId(c.id(3)?),
+        file_id: c.optional_id(3)?.map(FileId),
         epoch: c.get(4)?,
         data: c.object(5)?,
         actor: c.text(6)?,

@@ -1,5 +1,6 @@
 //! Every fixed statement, rendered once with the table prefix. Lists are built in [`super::list`].
 
+use crate::counting::{counted_bytes, counted_file};
 use crate::prefix::TablePrefix;
 
 /// Columns of a file in the order that [`super::row::file`] reads and [`super::row::bind_file`] writes (from 1).
@@ -10,14 +11,15 @@ macro_rules! file_columns {
          f.declared_size_bytes, f.declared_sha256, f.staged_size_bytes, f.staged_etag, f.staged_generation, \
          f.verified_sha256, f.verified_size_bytes, f.verified_content_type, f.key, f.facts, f.error_code, \
          f.error_message, f.created_at, f.updated_at, f.uploaded_at, f.confirmed_at, f.processed_at, f.trash_from, \
-         f.trashed_at, f.purge_at"
+         f.trashed_at, f.purge_at, f.legal_hold, f.unarchived_at"
     };
 }
 pub(super) use file_columns;
 
 macro_rules! job_columns {
     () => {
-        "id, kind, file_id, state, run_at, attempt, lease_epoch, lease_owner, lease_until, last_error, created_at"
+        "id, kind, file_id, state, run_at, attempt, lease_epoch, lease_owner, lease_until, last_error, created_at, \
+         failures"
     };
 }
 pub(super) use job_columns;
@@ -43,6 +45,46 @@ macro_rules! token_columns {
 }
 pub(super) use token_columns;
 
+macro_rules! operation_columns {
+    () => {
+        "id, kind, state, options, done, total, place, counts, error, actor, created_at, updated_at, finished_at, \
+         lease_epoch, lease_owner, lease_until"
+    };
+}
+
+macro_rules! garbage_columns {
+    () => {
+        "bucket, key, upload_id, reason, state, etag, size_bytes, file_id, found_at, purge_at"
+    };
+}
+pub(super) use garbage_columns;
+
+macro_rules! store_columns {
+    () => {
+        "name, mode, epoch, draining_until, changed_at, changed_by"
+    };
+}
+pub(super) use store_columns;
+
+macro_rules! audit_columns {
+    () => {
+        "id, at, actor, action, subject, data"
+    };
+}
+pub(super) use audit_columns;
+
+/// Usage by owner (`c.owner`), counted and found.
+macro_rules! usage_check_columns {
+    () => {
+        concat!(
+            "c.owner, coalesce(u.reserved_bytes, 0), coalesce(u.stored_bytes, 0), coalesce(u.files, 0),
+            (SELECT coalesce(sum(l.reserved_bytes), 0) FROM {p}_files AS o JOIN {p}_uploads AS l ON l.file_id = o.id
+                WHERE o.open = 1 AND o.owner = c.owner),
+            coalesce(sum(", counted_bytes!(), "), 0), count(f.id)"
+        )
+    };
+}
+
 /// The columns that a change of state writes. Neither is in a large index but `state`, so this update is cheap.
 macro_rules! changing_columns {
     () => {
@@ -51,7 +93,8 @@ macro_rules! changing_columns {
          declared_sha256 = ?17, staged_size_bytes = ?18, staged_etag = ?19, staged_generation = ?20, \
          verified_sha256 = ?21, verified_size_bytes = ?22, verified_content_type = ?23, key = ?24, facts = ?25, \
          error_code = ?26, error_message = ?27, updated_at = ?29, uploaded_at = ?30, confirmed_at = ?31, \
-         processed_at = ?32, trash_from = ?33, trashed_at = ?34, purge_at = ?35"
+         processed_at = ?32, trash_from = ?33, trashed_at = ?34, purge_at = ?35, \
+         legal_hold = ?36, unarchived_at = ?37"
     };
 }
 
@@ -83,14 +126,16 @@ statements! {
         state, version, epoch, record_kind, record_id, filename, description, metadata, declared_content_type,
         declared_size_bytes, declared_sha256, staged_size_bytes, staged_etag, staged_generation, verified_sha256,
         verified_size_bytes, verified_content_type, key, facts, error_code, error_message, created_at, updated_at,
-        uploaded_at, confirmed_at, processed_at, trash_from, trashed_at, purge_at, open)
+        uploaded_at, confirmed_at, processed_at, trash_from, trashed_at, purge_at, legal_hold, unarchived_at,
+        open)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-        ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36)",
+        ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37,
+        ?38)",
     file_before: "SELECT seq, version, state, open, owner, collection, created_at, record_kind, record_id, filename,
         description, metadata FROM {p}_files WHERE id = ?1",
     update_file: concat!("UPDATE {p}_files SET ", changing_columns!(), " WHERE id = ?1"),
     update_file_and_indexes: concat!("UPDATE {p}_files SET ", changing_columns!(), ", owner = ?2, collection = ?5,
-        record_kind = ?10, record_id = ?11, created_at = ?28, open = ?36 WHERE id = ?1"),
+        record_kind = ?10, record_id = ?11, created_at = ?28, open = ?38 WHERE id = ?1"),
     delete_file: "DELETE FROM {p}_files WHERE seq = ?1",
     purgeable_files: "SELECT id FROM {p}_files WHERE purge_at <= ?1 AND state = 'trashed' ORDER BY purge_at LIMIT ?2",
     linked_file: "SELECT 1 FROM {p}_files WHERE record_kind = ?1 AND record_id = ?2
@@ -184,7 +229,7 @@ statements! {
         VALUES (?1, ?2, ?3, 'ready', ?4, ?5, 0, 0, ?6)
         ON CONFLICT (file_id, kind) WHERE state IN ('ready', 'running') DO NOTHING",
     restore_job: "INSERT INTO {p}_jobs (id, kind, file_id, state, priority, run_at, attempt, lease_epoch, last_error,
-        created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
+        created_at, failures) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
     lease_holds: "SELECT 1 FROM {p}_jobs WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running'",
     complete_job: "DELETE FROM {p}_jobs WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running'",
     // Both halves walk an index; a running job whose lease ended competes with the waiting ones.
@@ -198,12 +243,12 @@ statements! {
         RETURNING ", job_columns!()),
     extend_lease: "UPDATE {p}_jobs SET lease_until = ?3 WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running'",
     release_job: "UPDATE {p}_jobs SET state = ?3, run_at = coalesce(?4, run_at), attempt = max(0, attempt - ?5),
-        last_error = ?6, lease_owner = NULL, lease_until = NULL
+        failures = failures + ?6, last_error = ?7, lease_owner = NULL, lease_until = NULL
         WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running'",
     next_job_at: "SELECT min(run_at) FROM {p}_jobs WHERE state = 'ready' AND priority = ?1",
     dead_job: "SELECT kind, file_id FROM {p}_jobs WHERE id = ?1 AND state = 'dead'",
     live_job: "SELECT 1 FROM {p}_jobs WHERE file_id = ?1 AND kind = ?2 AND state IN ('ready', 'running')",
-    revive_job: "UPDATE {p}_jobs SET state = 'ready', run_at = ?2, attempt = 0 WHERE id = ?1",
+    revive_job: "UPDATE {p}_jobs SET state = 'ready', run_at = ?2, attempt = 0, failures = 0 WHERE id = ?1",
     discard_job: "DELETE FROM {p}_jobs WHERE id = ?1 AND state = 'dead'",
     delete_live_jobs: "DELETE FROM {p}_jobs WHERE file_id = ?1 AND state IN ('ready', 'running')",
     delete_dead_jobs: "DELETE FROM {p}_jobs WHERE file_id = ?1 AND state = 'dead'",
@@ -227,6 +272,102 @@ statements! {
     renew_lease: "UPDATE {p}_leases SET ends_at = ?5
         WHERE name = ?1 AND holder = ?2 AND epoch = ?3 AND ends_at >= ?4",
     release_lease: "UPDATE {p}_leases SET holder = NULL WHERE name = ?1 AND holder = ?2 AND epoch = ?3",
+
+    // Adoption, and every row there is
+    all_files: concat!("SELECT ", file_columns!(), " FROM {p}_files AS f WHERE f.id > ?1 ORDER BY f.id LIMIT ?2"),
+    all_records: concat!("SELECT ", record_columns!(), " FROM {p}_records WHERE (kind, id) > (?1, ?2)
+        ORDER BY kind, id LIMIT ?3"),
+    purged: "SELECT 1 FROM {p}_events WHERE file_id = ?1 AND kind = 'file.purged' LIMIT 1",
+    event_exists: "SELECT 1 FROM {p}_events WHERE file_id = ?1 AND version = ?2",
+    delete_derivatives: "DELETE FROM {p}_derivatives WHERE file_id = ?1",
+    file_seq: "SELECT seq FROM {p}_files WHERE id = ?1",
+    retained_files: concat!("SELECT ", file_columns!(), " FROM {p}_files AS f
+        WHERE f.collection = ?1 AND f.state = 'ready' AND f.legal_hold IS NULL
+        AND coalesce(f.unarchived_at, f.created_at) < ?2 AND coalesce(f.unarchived_at, f.created_at) >= ?3
+        AND (coalesce(f.unarchived_at, f.created_at) > ?3 OR f.id > ?4)
+        ORDER BY coalesce(f.unarchived_at, f.created_at), f.id LIMIT ?5"),
+    retained_unlinked_files: concat!("SELECT ", file_columns!(), " FROM {p}_files AS f
+        WHERE f.collection = ?1 AND f.state = 'ready' AND f.legal_hold IS NULL AND f.record_kind IS NULL
+        AND coalesce(f.unarchived_at, f.created_at) < ?2 AND coalesce(f.unarchived_at, f.created_at) >= ?3
+        AND (coalesce(f.unarchived_at, f.created_at) > ?3 OR f.id > ?4)
+        ORDER BY coalesce(f.unarchived_at, f.created_at), f.id LIMIT ?5"),
+    // Tickets that end last come first; one of the bucket is the answer.
+    open_until: "SELECT u.expires_at FROM {p}_uploads AS u JOIN {p}_files AS f ON f.id = u.file_id
+        WHERE u.open = 1 AND f.bucket = ?1 ORDER BY u.expires_at DESC LIMIT 1",
+    unverified_files: "SELECT count(*) FROM {p}_files
+        WHERE open = 0 AND state IN ('confirmed', 'processing') AND bucket = ?1",
+
+    // Usage, counted anew
+    totals: "SELECT coalesce(sum(files), 0), coalesce(sum(stored_bytes), 0) FROM {p}_usage",
+    check_usage: concat!("WITH c (owner) AS MATERIALIZED (SELECT owner FROM (
+            SELECT owner FROM (SELECT owner FROM {p}_usage WHERE owner > ?1 ORDER BY owner LIMIT ?2)
+            UNION SELECT owner FROM
+                (SELECT DISTINCT owner FROM {p}_files WHERE open = 1 AND owner > ?1 ORDER BY owner LIMIT ?2)
+            UNION SELECT owner FROM
+                (SELECT DISTINCT owner FROM {p}_files WHERE open = 0 AND owner > ?1 ORDER BY owner LIMIT ?2))
+            ORDER BY owner LIMIT ?2)
+        SELECT ", usage_check_columns!(), " FROM c LEFT JOIN {p}_usage AS u ON u.owner = c.owner
+        LEFT JOIN {p}_files AS f ON f.owner = c.owner AND f.open = 0 AND ", counted_file!(), "
+        GROUP BY c.owner ORDER BY c.owner"),
+    check_usage_of: concat!("WITH c (owner) AS (SELECT ?1)
+        SELECT ", usage_check_columns!(), " FROM c LEFT JOIN {p}_usage AS u ON u.owner = c.owner
+        LEFT JOIN {p}_files AS f ON f.owner = c.owner AND f.open = 0 AND ", counted_file!(), "
+        GROUP BY c.owner"),
+    put_usage: "INSERT INTO {p}_usage (owner, reserved_bytes, stored_bytes, files) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT (owner) DO UPDATE SET reserved_bytes = ?2, stored_bytes = ?3, files = ?4",
+
+    // Operations
+    insert_operation: concat!("INSERT INTO {p}_operations (", operation_columns!(), ")
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) ON CONFLICT DO NOTHING"),
+    operation: concat!("SELECT ", operation_columns!(), " FROM {p}_operations WHERE id = ?1"),
+    operations: concat!("SELECT ", operation_columns!(), " FROM {p}_operations WHERE id < ?1 ORDER BY id DESC LIMIT ?2"),
+    claim_operation: concat!("UPDATE {p}_operations SET state = 'running', lease_epoch = lease_epoch + 1, lease_owner = ?1,
+        lease_until = ?3, updated_at = ?2 WHERE id = (SELECT id FROM {p}_operations
+            WHERE state IN ('waiting', 'running') AND (state = 'waiting' OR lease_until IS NULL OR lease_until < ?2)
+            ORDER BY created_at, id LIMIT 1)
+        RETURNING ", operation_columns!()),
+    claim_operation_by_id: concat!("UPDATE {p}_operations SET state = 'running', lease_epoch = lease_epoch + 1,
+        lease_owner = ?1, lease_until = ?3, updated_at = ?2 WHERE id = ?4 AND state IN ('waiting', 'running')
+        AND (state = 'waiting' OR lease_until IS NULL OR lease_until < ?2)
+        RETURNING ", operation_columns!()),
+    save_operation: "UPDATE {p}_operations SET state = ?3, done = ?4, total = ?5, place = ?6, counts = ?7, error = ?8,
+        updated_at = ?9, finished_at = ?10, lease_owner = ?11, lease_until = ?12
+        WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running'",
+    cancel_operation: "UPDATE {p}_operations SET state = 'cancelled', updated_at = ?2, finished_at = ?2, lease_owner = NULL,
+        lease_until = NULL WHERE id = ?1 AND state IN ('waiting', 'running')",
+    trimmed_operation: "SELECT id FROM {p}_operations WHERE finished_at IS NOT NULL AND finished_at < ?1
+        ORDER BY finished_at LIMIT 1",
+    // From the end: what is left has no gaps, and is read as before.
+    trim_findings: "DELETE FROM {p}_findings WHERE operation_id = ?1
+        AND line > (SELECT max(line) FROM {p}_findings WHERE operation_id = ?1) - ?2",
+    delete_operation: "DELETE FROM {p}_operations WHERE id = ?1",
+    next_finding: "SELECT coalesce(max(line) + 1, 0) FROM {p}_findings WHERE operation_id = ?1",
+    insert_finding: "INSERT INTO {p}_findings (operation_id, line, kind, bucket, key, file_id, detail, action)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    findings: "SELECT kind, bucket, key, file_id, detail, action FROM {p}_findings
+        WHERE operation_id = ?1 AND line >= ?2 ORDER BY line LIMIT ?3",
+
+    // Garbage
+    insert_garbage: concat!("INSERT INTO {p}_garbage (", garbage_columns!(), ")
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING"),
+    garbage: concat!("SELECT ", garbage_columns!(), " FROM {p}_garbage
+        WHERE (bucket, key, upload_id) > (?1, ?2, ?3) ORDER BY bucket, key, upload_id LIMIT ?4"),
+    garbage_in_state: concat!("SELECT ", garbage_columns!(), " FROM {p}_garbage
+        WHERE state = ?5 AND (bucket, key, upload_id) > (?1, ?2, ?3) ORDER BY bucket, key, upload_id LIMIT ?4"),
+    purgeable_garbage: concat!("SELECT ", garbage_columns!(), " FROM {p}_garbage
+        WHERE state = 'trashed' AND purge_at <= ?1 ORDER BY purge_at, bucket, key, upload_id LIMIT ?2"),
+    mark_garbage: "UPDATE {p}_garbage SET state = ?4, purge_at = ?5 WHERE bucket = ?1 AND key = ?2 AND upload_id = ?3",
+    forget_garbage: "DELETE FROM {p}_garbage WHERE bucket = ?1 AND key = ?2 AND upload_id = ?3",
+
+    // Stores and the audit log
+    stores: concat!("SELECT ", store_columns!(), " FROM {p}_stores ORDER BY name"),
+    insert_store: concat!("INSERT INTO {p}_stores (", store_columns!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        ON CONFLICT DO NOTHING"),
+    update_store: "UPDATE {p}_stores SET mode = ?2, epoch = ?3, draining_until = ?4, changed_at = ?5, changed_by = ?6
+        WHERE name = ?1 AND epoch = ?7",
+    insert_audit: concat!("INSERT INTO {p}_audit (", audit_columns!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        ON CONFLICT DO NOTHING"),
+    audit: concat!("SELECT ", audit_columns!(), " FROM {p}_audit WHERE id < ?1 ORDER BY id DESC LIMIT ?2"),
 
     // A write that changes nothing and is yet a write.
     touch: "UPDATE {p}_migrations SET applied_at = applied_at WHERE version = 1",

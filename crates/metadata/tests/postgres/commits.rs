@@ -25,13 +25,29 @@ use crate::database::{Prefix, client, options};
 
 /// The message by which a transaction is committed.
 const COMMIT: &[u8] = b"COMMIT\0";
+/// How the statement begins that writes a group and is a transaction by itself, after its name.
+const GROUP: &[u8] = b"\0WITH made AS (INSERT";
+
+fn find(sent: &[u8], part: &[u8]) -> Option<usize> {
+    sent.windows(part.len()).position(|window| window == part)
+}
+
+/// Whether what is sent commits something. Remembers how the statements of groups are called: `s` and a number.
+fn commits(sent: &[u8], groups: &mut Vec<Vec<u8>>) -> bool {
+    if let Some(end) = find(sent, GROUP) {
+        let start = sent[..end].iter().rposition(|byte| *byte == b's').unwrap();
+        // As it stands when it is run: after the empty name of a portal.
+        groups.push([b"\0", &sent[start..end], b"\0"].concat());
+    }
+    find(sent, COMMIT).is_some() || groups.iter().any(|name| find(sent, name).is_some())
+}
 
 /// What stands between a node and its database.
 #[derive(Clone, Default)]
 struct Cuts {
-    /// The next COMMIT reaches the server, and its answer does not come back.
+    /// The next commit reaches the server, and its answer does not come back.
     after_commit: Arc<AtomicBool>,
-    /// The next COMMIT does not reach the server.
+    /// The next commit does not reach the server.
     before_commit: Arc<AtomicBool>,
 }
 
@@ -52,10 +68,10 @@ async fn carry(node: TcpStream, server: SocketAddr, cuts: Cuts) {
             }
         }
     });
-    let mut bytes = vec![0; 64 * 1024];
+    let (mut bytes, mut groups) = (vec![0; 64 * 1024], Vec::new());
     while let Ok(count @ 1..) = from_node.read(&mut bytes).await {
         let sent = &bytes[..count];
-        if sent.windows(COMMIT.len()).any(|window| window == COMMIT) {
+        if commits(sent, &mut groups) {
             if cuts.before_commit.swap(false, Ordering::SeqCst) {
                 break;
             }

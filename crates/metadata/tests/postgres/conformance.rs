@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cloakroom_core::ports::leases::Leases;
 use cloakroom_core::ports::metadata::MetadataStore;
 use cloakroom_metadata::postgres::{PostgresOptions, PostgresStore};
+use cloakroom_testkit::administration_suite::AdministeredStore;
 use cloakroom_testkit::archive_suite::ArchivedStore;
 
 use crate::database::{Prefix, options, store};
@@ -49,4 +50,15 @@ mod archive {
     }
 
     cloakroom_testkit::archive_suite!(fresh);
+}
+
+mod administration {
+    use super::{AdministeredStore, Arc, Prefix, with_outbox};
+
+    async fn fresh() -> (Arc<dyn AdministeredStore>, Prefix) {
+        let (store, prefix) = with_outbox().await;
+        (Arc::new(store), prefix)
+    }
+
+    cloakroom_testkit::administration_suite!(fresh);
 }

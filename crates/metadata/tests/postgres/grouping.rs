@@ -31,6 +31,9 @@ async fn a_poisonous_row_fails_alone() {
     for poisoned in [7, 31] {
         news[poisoned].file.owner = endless(&random);
     }
+    for fresh in &mut news[20..] {
+        fresh.upload.request_digest = None;
+    }
     let answers = join_all(news.iter().cloned().map(|new| store.insert(new))).await;
     for (n, (answer, new)) in answers.into_iter().zip(&news).enumerate() {
         if [7, 31].contains(&n) {
@@ -97,6 +100,58 @@ async fn a_mixed_group_answers_each_as_if_it_were_alone() {
     );
 }
 
+/// Ids made from keys may be known, and fresh ones by no right; either way their neighbours are committed with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn known_ids_do_not_hold_up_their_neighbours() {
+    for (keyed, outbox) in [(true, true), (true, false), (false, true), (false, false)] {
+        let prefix = Prefix::new();
+        let store = PostgresStore::connect(PostgresOptions {
+            outbox,
+            ..options(&prefix)
+        })
+        .await
+        .unwrap();
+        let random = SeededRandom::default();
+        let mut news: Vec<NewFile> = (0..32).map(|_| new_file(&random)).collect();
+        for new in news.iter_mut().filter(|_| !keyed) {
+            new.upload.request_digest = None;
+        }
+        for known in &news[30..] {
+            assert_eq!(store.insert(known.clone()).await.unwrap(), Inserted::New);
+        }
+        // Purged: its events stay.
+        let sql = format!("DELETE FROM {}_files WHERE id = $1", prefix.0);
+        client()
+            .await
+            .execute(&sql, &[&news[31].file.id.0])
+            .await
+            .unwrap();
+
+        let answers = join_all(news.iter().cloned().map(|new| store.insert(new))).await;
+        for (answer, new) in answers[..30].iter().zip(&news) {
+            assert_eq!(answer.as_ref().unwrap(), &Inserted::New);
+            assert_eq!(store.file(new.file.id).await.unwrap().as_ref(), Some(&new.file));
+            let upload = store.upload(new.file.id).await.unwrap();
+            assert_eq!(upload.as_ref(), Some(&new.upload));
+            let events = store.timeline(new.file.id, None, 10).await.unwrap().items;
+            assert_eq!(events, std::slice::from_ref(&new.event));
+        }
+        let known = &news[30];
+        let rows = Box::new((known.file.clone(), known.upload.clone()));
+        assert_eq!(answers[30].as_ref().unwrap(), &Inserted::Existing(rows));
+        assert!(
+            matches!(answers[31], Err(MetadataError::Conflict)),
+            "{:?}",
+            answers[31]
+        );
+        let usage = store.usage(&known.file.owner).await.unwrap();
+        assert_eq!(usage.reserved_bytes, 32 * SAMPLE_BYTES, "reserved once for each");
+        let sql = format!("SELECT count(*) FROM {}_outbox", prefix.0);
+        let waiting: i64 = client().await.query_one(&sql, &[]).await.unwrap().get(0);
+        assert_eq!(waiting, if outbox { 32 } else { 0 }, "one event for each");
+    }
+}
+
 /// The database stands still: what is too much is refused at once, and what was accepted is done afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_says_so_and_what_was_accepted_is_done() {
@@ -114,14 +169,14 @@ async fn a_full_queue_says_so_and_what_was_accepted_is_done() {
     hold.batch_execute(&format!("LOCK TABLE {}_files IN EXCLUSIVE MODE", prefix.0))
         .await
         .unwrap();
-    let inserts: Vec<_> = (0..5000)
+    let inserts: Vec<_> = (0..6000)
         .map(|_| {
             let (store, new) = (Arc::clone(&store), new_file(&random));
             tokio::spawn(async move { store.insert(new).await })
         })
         .collect();
-    // Those that are refused end while the others wait.
-    while inserts.iter().filter(|insert| insert.is_finished()).count() < 5000 - 4096 - 512 {
+    // Those that are refused end while the others wait: in the queue, or in one of two groups.
+    while inserts.iter().filter(|insert| insert.is_finished()).count() < 6000 - 4096 - 2 * 512 {
         tokio::task::yield_now().await;
     }
     hold.rollback().await.unwrap();

@@ -1,10 +1,11 @@
-//! Every case of the metadata store, leases and archive suites on SQLite.
+//! Every case of the suites on SQLite.
 
 use std::sync::Arc;
 
 use cloakroom_core::ports::leases::Leases;
 use cloakroom_core::ports::metadata::MetadataStore;
 use cloakroom_metadata::sqlite::{SqliteOptions, SqliteStore};
+use cloakroom_testkit::administration_suite::AdministeredStore;
 use cloakroom_testkit::archive_suite::ArchivedStore;
 use tempfile::TempDir;
 
@@ -35,6 +36,13 @@ async fn archived_store() -> (Arc<dyn ArchivedStore>, TempDir) {
     (store, directory)
 }
 
+#[expect(clippy::unused_async, reason = "other adapters have to wait for theirs")]
+async fn administered_store() -> (Arc<dyn AdministeredStore>, TempDir) {
+    let (store, directory) = open();
+    (store, directory)
+}
+
+cloakroom_testkit::administration_suite!(administered_store);
 cloakroom_testkit::metadata_store_suite!(store);
 cloakroom_testkit::leases_suite!(leases);
 cloakroom_testkit::archive_suite!(archived_store);

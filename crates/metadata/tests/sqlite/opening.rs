@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use cloakroom_core::id::{FileId, IntentId};
+use cloakroom_core::intent::{Intent, IntentKind};
 use cloakroom_core::ports::clock::Clock as _;
 use cloakroom_core::ports::metadata::{FileQuery, Inserted, MetadataError, MetadataStore as _, Usage};
 use cloakroom_core::ports::signals::{Signals, Subscription, Topic};
@@ -15,6 +17,7 @@ use cloakroom_testkit::random::SeededRandom;
 use rusqlite::Connection;
 use sha2::Digest as _;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 fn options(path: &Path) -> SqliteOptions {
     SqliteOptions::new(path)
@@ -130,11 +133,11 @@ fn a_newer_database_is_refused_and_left_alone() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("metadata.db");
     drop(SqliteStore::open(options(&path)).unwrap());
-    let sql = "INSERT INTO cloakroom_migrations VALUES (3, 'of_the_future', 'x', 0)";
+    let sql = "INSERT INTO cloakroom_migrations VALUES (4, 'of_the_future', 'x', 0)";
     Connection::open(&path).unwrap().execute(sql, []).unwrap();
     let before = std::fs::read(&path).unwrap();
     let error = refusal(&path);
-    let newer = MigrationMismatch::Newer { found: 3, known: 2 };
+    let newer = MigrationMismatch::Newer { found: 4, known: 3 };
     assert!(
         matches!(&error, OpenError::Schema { source, .. } if *source == newer),
         "{error}"
@@ -157,7 +160,9 @@ async fn a_database_of_the_first_version_is_brought_up_to_date() {
         .execute_batch(
             "CREATE TABLE cloakroom_migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL,
                 checksum TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT;
-             INSERT INTO cloakroom_settings VALUES ('mode', '{\"mode\":\"rw\"}');",
+             INSERT INTO cloakroom_settings VALUES ('mode', '{\"mode\":\"rw\"}');
+             INSERT INTO cloakroom_wal VALUES (randomblob(16), 'file_create', 'PENDING', zeroblob(16), 3,
+                '{\"key\":\"k\"}', 'worker', 1, 2, NULL, NULL);",
         )
         .unwrap();
     let checksum = sha2::Sha256::digest(first)
@@ -179,7 +184,24 @@ async fn a_database_of_the_first_version_is_brought_up_to_date() {
     let mode = object(serde_json::json!({ "mode": "rw" }));
     assert_eq!(store.setting("mode").await.unwrap(), Some(mode));
     let new = sample_new_file(&SeededRandom::default(), MockClock::new().now());
-    assert_eq!(store.insert(new).await.unwrap(), Inserted::New);
+    assert_eq!(store.insert(new.clone()).await.unwrap(), Inserted::New);
+    // The log came through its new table, and takes what is about no single file.
+    let intents = store.stale_intents(new.file.created_at, 10).await.unwrap();
+    assert_eq!(intents.len(), 1);
+    assert_eq!(
+        (intents[0].epoch, intents[0].file_id),
+        (3, Some(FileId(Uuid::nil())))
+    );
+    assert_eq!(intents[0].data, object(serde_json::json!({ "key": "k" })));
+    let intent = Intent {
+        id: IntentId(Uuid::now_v7()),
+        kind: IntentKind::ModeChange,
+        file_id: None,
+        ..intents[0].clone()
+    };
+    store.begin_intent(&intent).await.unwrap();
+    let intents = store.stale_intents(new.file.created_at, 10).await.unwrap();
+    assert!(intents.contains(&intent), "{intents:?}");
     drop(store);
     let applied: u32 = Connection::open(&path)
         .unwrap()
@@ -187,7 +209,7 @@ async fn a_database_of_the_first_version_is_brought_up_to_date() {
             row.get(0)
         })
         .unwrap();
-    assert_eq!(applied, 2);
+    assert_eq!(applied, 3);
 }
 
 #[test]
@@ -225,6 +247,8 @@ async fn a_damaged_database_is_an_error_and_not_a_wrong_answer() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("metadata.db");
     let (clock, random) = (MockClock::new(), SeededRandom::default());
+    SqliteStore::open(options(&path)).unwrap().close().unwrap();
+    let bytes_of_the_schema = std::fs::read(&path).unwrap().len();
     let store = SqliteStore::open(options(&path)).unwrap();
     let mut ids = Vec::new();
     for _ in 0..200 {
@@ -244,8 +268,7 @@ async fn a_damaged_database_is_an_error_and_not_a_wrong_answer() {
 
     // The rows are: operations say so, and the threads live on.
     let mut damaged = whole;
-    let pages_of_the_schema = 40;
-    for page in damaged.chunks_mut(4096).skip(pages_of_the_schema) {
+    for page in damaged.chunks_mut(4096).skip(bytes_of_the_schema / 4096) {
         page[..64].fill(0xa5);
     }
     std::fs::write(&path, &damaged).unwrap();

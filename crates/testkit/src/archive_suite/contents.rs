@@ -5,20 +5,25 @@ use std::sync::Arc;
 use cloakroom_core::access::Role;
 use cloakroom_core::derivative::{Derivative, DerivativeOutcome};
 use cloakroom_core::event::EventKind;
-use cloakroom_core::file::{File, FileError, FileState};
+use cloakroom_core::file::{File, FileError, FileState, Hold};
+use cloakroom_core::garbage::{Garbage, GarbageState};
 use cloakroom_core::id::{FileId, ServiceTokenId};
-use cloakroom_core::intent::IntentStatus;
+use cloakroom_core::intent::{IntentKind, IntentStatus};
 use cloakroom_core::job::{JobKind, JobOutcome};
 use cloakroom_core::ports::clock::Clock as _;
 use cloakroom_core::ports::metadata::{MetadataStore, ServiceToken};
 use cloakroom_core::ports::random::Random as _;
 use cloakroom_core::record::{Record, RecordKey};
+use cloakroom_core::storage::{StorageMode, StoreState};
 use cloakroom_core::transition::UsageDelta;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use super::ArchivedStore;
 use crate::clock::MockClock;
-use crate::fixtures::{object, record_key, sample_derivative, sample_intent, sample_record};
+use crate::fixtures::{
+    object, record_key, sample_audit, sample_derivative, sample_garbage, sample_intent, sample_record,
+};
 use crate::metadata_store_suite::stage::Stage;
 use crate::metadata_store_suite::transitions::TRASH;
 
@@ -42,10 +47,10 @@ pub(super) fn start() -> Timestamp {
     MockClock::new().now()
 }
 
-/// Fills an empty store: records, files in every state with uploads and derivatives, a purged file, usage, intents,
-/// jobs (none running), service tokens and settings.
-pub async fn fill(store: Arc<dyn MetadataStore>) -> Contents {
-    let stage = Stage::new(store);
+/// Fills an empty store: records, files in every state with uploads and derivatives, one on legal hold, a purged file,
+/// usage, intents, jobs (none running), service tokens, settings, garbage (kept or not), stores and an audit log.
+pub async fn fill(store: Arc<dyn ArchivedStore>) -> Contents {
+    let stage = Stage::new(Arc::clone(&store) as Arc<dyn MetadataStore>);
     let mut contents = Contents {
         owners: ["ann", "bob", "O'Brien \"Ω\"", ""].map(str::to_owned).into(),
         ..Contents::default()
@@ -57,6 +62,7 @@ pub async fn fill(store: Arc<dyn MetadataStore>) -> Contents {
     jobs(&stage).await;
     intents(&stage, &contents).await;
     tokens_and_settings(&stage, &mut contents).await;
+    administration(&stage, &*store).await;
     contents
 }
 
@@ -143,6 +149,9 @@ async fn settled_files(stage: &Stage, contents: &mut Contents) {
             }
             _ => {
                 let file = with_derivatives(stage, &file).await;
+                if n == 16 {
+                    held(stage, &file).await;
+                }
                 if n == 17 {
                     moved(stage, &file, FileState::Archived, EventKind::Archived).await;
                 }
@@ -165,6 +174,21 @@ async fn moved(stage: &Stage, file: &File, state: FileState, kind: EventKind) ->
             event,
         ))
         .await
+}
+
+/// On legal hold, after it came back from an archive.
+async fn held(stage: &Stage, file: &File) {
+    let mut next = file.clone();
+    next.version += 1;
+    next.unarchived_at = Some(stage.now());
+    next.hold = Some(Hold {
+        by: "ada \"é\"".to_owned(),
+        at: stage.now(),
+        reason: "Дело 7".to_owned(),
+    });
+    let event = stage.occasion().event(&next, EventKind::Updated);
+    let transition = cloakroom_core::transition::Transition::new(file.version, next, event);
+    stage.apply(transition).await;
 }
 
 async fn with_derivatives(stage: &Stage, file: &File) -> File {
@@ -245,7 +269,11 @@ async fn jobs(stage: &Stage) {
 async fn intents(stage: &Stage, contents: &Contents) {
     for (n, status) in IntentStatus::ALL.iter().enumerate() {
         let file = stage.file(contents.files[n]).await;
-        let intent = sample_intent(&file, &stage.random, stage.pass(1));
+        let mut intent = sample_intent(&file, &stage.random, stage.pass(1));
+        if n % 2 == 1 {
+            // About no single file.
+            (intent.file_id, intent.kind) = (None, IntentKind::ModeChange);
+        }
         stage.store.begin_intent(&intent).await.expect("begin_intent");
         if *status != IntentStatus::Pending {
             let error = (*status == IntentStatus::Failed).then_some("no luck");
@@ -255,6 +283,39 @@ async fn intents(stage: &Stage, contents: &Contents) {
                 .await
                 .expect("end_intent");
         }
+    }
+}
+
+/// Garbage of which some is kept, stores in several modes, and what the log says of them.
+async fn administration(stage: &Stage, store: &dyn ArchivedStore) {
+    let now = stage.pass(1);
+    let mut found = Vec::new();
+    for (n, key) in ["a", "a/b \"é\"", "z", "жалоба"].into_iter().enumerate() {
+        for upload_id in ["", "upload-1"] {
+            found.push(Garbage {
+                state: GarbageState::ALL[n % 2],
+                upload_id: upload_id.to_owned(),
+                ..sample_garbage("files", key, now)
+            });
+        }
+    }
+    assert_eq!(store.put_garbage(&found).await.expect("put_garbage"), 8);
+    for (name, mode, draining) in [
+        ("main", StorageMode::Edit, false),
+        ("closing", StorageMode::Ro, true),
+        ("архив", StorageMode::Ar, false),
+    ] {
+        let now = stage.pass(1);
+        let state = StoreState {
+            name: name.to_owned(),
+            mode,
+            epoch: 3,
+            draining_until: draining.then(|| now + SignedDuration::from_mins(5)),
+            changed_at: now,
+            changed_by: "ada \"é\"".to_owned(),
+        };
+        let entry = sample_audit("store.mode_changed", name, &stage.random, now);
+        store.put_store(&state, None, &entry).await.expect("put_store");
     }
 }
 

@@ -1,13 +1,17 @@
 //! Every read of the metadata port, taken together, so that two stores can be compared.
 
+use cloakroom_core::audit::AuditEntry;
 use cloakroom_core::derivative::Derivative;
 use cloakroom_core::event::Event;
 use cloakroom_core::file::{File, FileState};
+use cloakroom_core::garbage::{Garbage, GarbageState};
 use cloakroom_core::id::FileId;
 use cloakroom_core::intent::Intent;
 use cloakroom_core::job::{Job, JobState};
+use cloakroom_core::ports::administration::AdministrationStore;
 use cloakroom_core::ports::metadata::{Cursor, FileQuery, MetadataStore, ServiceToken, Statistics, Usage};
 use cloakroom_core::record::Record;
+use cloakroom_core::storage::StoreState;
 use cloakroom_core::upload::Upload;
 use jiff::Timestamp;
 use serde_json::json;
@@ -42,10 +46,19 @@ pub struct Snapshot {
     pub intents: Vec<Intent>,
     /// Counts.
     pub statistics: Statistics,
+    /// Kept garbage.
+    pub kept: Vec<Garbage>,
+    /// Stores.
+    pub stores: Vec<StoreState>,
+    /// The audit log.
+    pub audit: Vec<AuditEntry>,
 }
 
 /// Asks a store everything about these contents.
-pub async fn snapshot(store: &(impl MetadataStore + ?Sized), contents: &Contents) -> Snapshot {
+pub async fn snapshot(
+    store: &(impl MetadataStore + AdministrationStore + ?Sized),
+    contents: &Contents,
+) -> Snapshot {
     let mut files = Vec::new();
     for file in list(store, FileQuery::default(), 7).await {
         assert_eq!(
@@ -113,6 +126,13 @@ pub async fn snapshot(store: &(impl MetadataStore + ?Sized), contents: &Contents
         next_job_at: store.next_job_at().await.expect("next_job_at"),
         intents: store.stale_intents(ever, 1000).await.expect("stale_intents"),
         statistics,
+        kept: store
+            .garbage(Some(GarbageState::Kept), None, 1000)
+            .await
+            .expect("garbage")
+            .items,
+        stores: store.stores().await.expect("stores"),
+        audit: store.audit(None, 1000).await.expect("audit").items,
     }
 }
 

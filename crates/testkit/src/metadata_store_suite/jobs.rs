@@ -183,6 +183,11 @@ pub async fn a_lapsed_lease_goes_to_another_worker(store: Store) {
     let second = stage.claim("worker-2", 1).await.remove(0);
     assert_eq!(second.id, first.id);
     assert_eq!((second.lease_epoch, second.attempt), (first.lease_epoch + 1, 2));
+    assert_eq!(
+        (first.failures, second.failures),
+        (0, 0),
+        "nobody said that it failed"
+    );
     assert_eq!(second.lease_owner, Some(WorkerId("worker-2".to_owned())));
     assert_eq!(stage.claim("worker-3", 1).await, []);
 }
@@ -263,7 +268,7 @@ pub async fn a_held_claim_stays(store: Store) {
     );
 }
 
-/// A failure spends an attempt; an unreachable store does not.
+/// A failure spends an attempt and is counted; an unreachable store does neither.
 pub async fn retries_count_and_snoozes_do_not(store: Store) {
     let stage = Stage::new(store);
     let id = stage.enqueue(JobKind::ProcessFile).await.id;
@@ -274,7 +279,10 @@ pub async fn retries_count_and_snoozes_do_not(store: Store) {
         .await
         .expect("finish");
     let waiting = stage.job(id).await.expect("it waits");
-    assert_eq!((waiting.state, waiting.attempt), (JobState::Ready, 1));
+    assert_eq!(
+        (waiting.state, waiting.attempt, waiting.failures),
+        (JobState::Ready, 1, 1)
+    );
     assert_eq!((waiting.lease_owner.as_ref(), waiting.lease_until), (None, None));
     assert_eq!(waiting.last_error.as_deref(), Some("no luck"));
     assert_eq!(waiting.run_at, stage.now() + SignedDuration::from_secs(10));
@@ -282,7 +290,7 @@ pub async fn retries_count_and_snoozes_do_not(store: Store) {
 
     stage.pass(10);
     let second = stage.claim("w", 1).await.remove(0);
-    assert_eq!((second.attempt, second.lease_epoch), (2, 2));
+    assert_eq!((second.attempt, second.failures, second.lease_epoch), (2, 1, 2));
     let snooze = JobOutcome::Snooze {
         run_at: stage.now(),
         reason: "the store is away".to_owned(),
@@ -292,11 +300,12 @@ pub async fn retries_count_and_snoozes_do_not(store: Store) {
         .finish(second.lease(), &snooze, stage.now())
         .await
         .expect("finish");
-    assert_eq!(stage.job(id).await.map(|job| job.attempt), Some(1));
+    let snoozed = stage.job(id).await.expect("it waits");
+    assert_eq!((snoozed.attempt, snoozed.failures), (1, 1));
     let third = stage.claim("w", 1).await.remove(0);
     assert_eq!(
-        (third.attempt, third.lease_epoch),
-        (2, 3),
+        (third.attempt, third.failures, third.lease_epoch),
+        (2, 1, 3),
         "the fence grows with every claim"
     );
     assert_eq!(third.last_error.as_deref(), Some("the store is away"));
@@ -315,6 +324,13 @@ pub async fn dead_jobs_wait_for_a_person(store: Store) {
         !stage.store.discard_job(id).await.expect("discard"),
         "it is not dead"
     );
+    for job in stage.claim("w", 2).await {
+        stage
+            .store
+            .finish(job.lease(), &retry(&stage, 0), stage.now())
+            .await
+            .expect("finish");
+    }
     for job in stage.claim("w", 2).await {
         let dead = JobOutcome::Dead {
             error: "gave up".to_owned(),
@@ -341,6 +357,7 @@ pub async fn dead_jobs_wait_for_a_person(store: Store) {
         found,
         HashSet::from([(id, Some("gave up")), (gone, Some("gave up"))])
     );
+    assert!(dead.iter().all(|job| (job.attempt, job.failures) == (2, 1)));
 
     assert!(stage.store.discard_job(gone).await.expect("discard"));
     assert!(!stage.store.discard_job(gone).await.expect("discard"));
@@ -350,7 +367,8 @@ pub async fn dead_jobs_wait_for_a_person(store: Store) {
         "it is not dead any more"
     );
     let revived = stage.claim("w", 10).await.remove(0);
-    assert_eq!((revived.id, revived.attempt, revived.lease_epoch), (id, 1, 2));
+    assert_eq!((revived.id, revived.lease_epoch), (id, 3));
+    assert_eq!((revived.attempt, revived.failures), (1, 0), "counted anew");
 }
 
 /// If one of its kind was enqueued for the file meanwhile, that one does the work.

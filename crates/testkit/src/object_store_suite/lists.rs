@@ -88,6 +88,7 @@ pub async fn an_empty_bucket_has_no_keys(subject: &Subject) {
 /// Byte order of the keys, which is not the order of their directories.
 pub async fn keys_come_in_byte_order(subject: &Subject) {
     let mut keys = odd_keys();
+    keys.retain(|key| subject.takes(key));
     keys.extend(["n!", "n-", "n/b!", "n0", "n/b/", "n/b0"].map(str::to_owned));
     for key in &keys {
         subject.put(key, "v").await;
@@ -362,7 +363,7 @@ pub async fn lists_agree_with_a_model(subject: &Subject) {
     let mut keys = BTreeSet::new();
     while keys.len() < 250 {
         let key = pick(&mut random, 9);
-        if (1..=1_024).contains(&key.len()) && keys.insert(key.clone()) {
+        if (1..=1_024).contains(&key.len()) && subject.takes(&key) && keys.insert(key.clone()) {
             subject.put(&key, "").await;
         }
     }
