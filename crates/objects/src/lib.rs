@@ -6,4 +6,5 @@ pub mod credentials;
 pub mod local;
 pub mod s3;
 pub mod signer;
+pub mod stores;
 mod web;

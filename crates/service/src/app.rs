@@ -7,6 +7,7 @@ use std::time::Duration;
 use cloakroom_core::collection::Collection;
 use cloakroom_core::error::{ErrorCode, Refusal};
 use cloakroom_core::job::RetryPolicy;
+use cloakroom_core::ports::administration::AdministrationStore;
 use cloakroom_core::ports::clock::Clock;
 use cloakroom_core::ports::metadata::MetadataStore;
 use cloakroom_core::ports::objects::ObjectStore;
@@ -18,6 +19,8 @@ use cloakroom_core::transition::Occasion;
 use cloakroom_core::upload::UploadMethod;
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
+
+use crate::stores::StoreRegistry;
 
 /// Waits, by the runtime's clock: the use cases themselves know of no runtime.
 pub type Pause = dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync;
@@ -37,6 +40,12 @@ pub struct Policy {
     pub intent_lease: SignedDuration,
     /// How long closed intents are kept for reading.
     pub intent_retention: SignedDuration,
+    /// The bucket of the instance's own documents: those of records.
+    pub home_bucket: String,
+    /// How often garbage is looked for without anybody asking; zero never.
+    pub garbage_scan_every: SignedDuration,
+    /// How long garbage is kept after it was found.
+    pub garbage_keep_for: SignedDuration,
 }
 
 impl Default for Policy {
@@ -53,6 +62,9 @@ impl Default for Policy {
             retry: RetryPolicy::default(),
             intent_lease: SignedDuration::from_secs(60),
             intent_retention: SignedDuration::from_hours(24 * 7),
+            home_bucket: String::new(),
+            garbage_scan_every: SignedDuration::from_hours(24),
+            garbage_keep_for: SignedDuration::from_hours(24 * 7),
         }
     }
 }
@@ -61,8 +73,12 @@ impl Default for Policy {
 pub struct App {
     /// Rows, events, jobs, log.
     pub metadata: Arc<dyn MetadataStore>,
+    /// Operations, garbage, modes, the audit log: the same database.
+    pub administration: Arc<dyn AdministrationStore>,
     /// Bytes.
     pub objects: Arc<dyn ObjectStore>,
+    /// Which store a bucket belongs to, and how far each is open.
+    pub stores: Arc<StoreRegistry>,
     /// URLs and forms for clients.
     pub signer: Arc<dyn Signer>,
     /// Time.

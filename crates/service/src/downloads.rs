@@ -10,6 +10,7 @@ use cloakroom_core::id::FileId;
 use cloakroom_core::media::MediaType;
 use cloakroom_core::ports::objects::ObjectPath;
 use cloakroom_core::ports::signer::{DownloadPresentation, SignedRequest};
+use cloakroom_core::storage::StorageAction;
 
 use crate::app::App;
 use crate::error::Result;
@@ -19,6 +20,8 @@ impl App {
     pub async fn download(&self, principal: &Principal, id: FileId, inline: bool) -> Result<SignedRequest> {
         let file = self.file_for(principal, Action::Read, id).await?;
         readable(&file)?;
+        self.admit(StorageAction::ReadBytes, &file.bucket)
+            .map_err(|refusal| refusal.with("file_id", id.to_string()))?;
         let presentation = present(&file.filename, file.content_type(), inline);
         self.sign_download(&file, &file.key, &presentation, principal)
     }
@@ -32,6 +35,8 @@ impl App {
     ) -> Result<SignedRequest> {
         let file = self.file_for(principal, Action::Read, id).await?;
         readable(&file)?;
+        self.admit(StorageAction::ReadBytes, &file.bucket)
+            .map_err(|refusal| refusal.with("file_id", id.to_string()))?;
         let derivative = self
             .metadata
             .derivatives(id)
@@ -98,7 +103,7 @@ fn readable(file: &File) -> std::result::Result<(), Refusal> {
         ),
         FileState::Archived => (
             ErrorCode::ArchivedFile,
-            "The file is archived; ask an administrator to restore it from the archive.",
+            "The file is archived; have an operator bring it back with unarchive, then download it.",
         ),
         FileState::Failed => (
             ErrorCode::FileNotReady,

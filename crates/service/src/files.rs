@@ -7,6 +7,7 @@ use cloakroom_core::event::Event;
 use cloakroom_core::file::{File, FilePatch, FileState};
 use cloakroom_core::id::FileId;
 use cloakroom_core::ports::metadata::{FileQuery, MetadataError, Page, Usage};
+use cloakroom_core::storage::StorageAction;
 use jiff::SignedDuration;
 
 use crate::app::App;
@@ -156,6 +157,7 @@ impl App {
             if patch.is_empty() {
                 return Ok(file);
             }
+            self.admit(StorageAction::Update, &file.bucket)?;
             let link = match &patch.record {
                 Some(Some(key)) => self.record_to_link(principal, &file.owner, Some(key)).await?,
                 _ => None,
@@ -184,39 +186,38 @@ impl App {
             ) {
                 return Ok(());
             }
+            self.admit(StorageAction::Delete, &file.bucket)?;
             match self.trash(&file, &principal.subject).await {
-                Ok(()) => return Ok(()),
-                Err(MetadataError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) if error.code() == ErrorCode::Conflict => {}
+                other => return other,
             }
         }
         Err(MetadataError::Conflict.into())
     }
 
     /// Moves one file to the trash for as long as its collection says.
-    pub(crate) async fn trash(&self, file: &File, actor: &str) -> std::result::Result<(), MetadataError> {
+    pub(crate) async fn trash(&self, file: &File, actor: &str) -> Result<()> {
         // A collection that is no longer configured still lets its files go, with the default deadline.
         let seconds = self
             .collections
             .get(&file.collection)
             .map_or(7 * 24 * 60 * 60, |c| c.trash_seconds);
         let trash_for = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
-        let transition = file
-            .trash(trash_for, &self.occasion(actor))
-            .map_err(|_| MetadataError::Conflict)?;
-        self.metadata.apply(transition).await
+        let transition = file.trash(trash_for, &self.occasion(actor))?;
+        self.commit_update(file, transition).await?;
+        Ok(())
     }
 
     /// Takes a file back out of the trash.
     pub async fn restore_file(&self, principal: &Principal, id: FileId) -> Result<File> {
         for _ in 0..RACES_MAX {
             let file = self.file_for(principal, Action::Write, id).await?;
+            // Other than its deletion, this takes nothing away.
+            self.admit(StorageAction::Update, &file.bucket)?;
             let transition = file.restore(&self.occasion(&principal.subject))?;
-            let restored = transition.file.clone();
-            match self.metadata.apply(transition).await {
-                Ok(()) => return Ok(restored),
-                Err(MetadataError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+            match self.commit_update(&file, transition).await {
+                Err(error) if error.code() == ErrorCode::Conflict => {}
+                other => return other,
             }
         }
         Err(MetadataError::Conflict.into())

@@ -4,17 +4,28 @@
 //! commits through one transition. The protocols in front (`cloakroom-http`, the workers) only translate.
 
 pub mod app;
+pub mod archiving;
+pub mod cascading;
 pub mod downloads;
 pub mod error;
 pub mod files;
+pub mod garbage;
 pub mod health;
+pub mod holding;
+pub mod operations;
 pub mod processing;
 pub mod purging;
+pub mod rebuilding;
 pub mod records;
 pub mod recovery;
+pub mod retention;
+mod revising;
+pub mod stores;
+mod stranded;
 pub mod sweeping;
 pub mod tokens;
 pub mod uploads;
+mod verifying;
 
 pub use app::{App, Pause};
 pub use error::{Result, ServiceError};

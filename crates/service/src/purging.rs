@@ -2,26 +2,40 @@
 //! is over.
 
 use cloakroom_core::JsonObject;
-use cloakroom_core::event::EventKind;
-use cloakroom_core::file::{File, FileState};
-use cloakroom_core::id::{IntentId, JobId};
+use cloakroom_core::access::{Credential, Principal, Role};
+use cloakroom_core::event::{Event, EventKind};
+use cloakroom_core::file::{FROM_BUCKET, FROM_KEY, File, FileState};
+use cloakroom_core::format::tombstone_v1::TombstoneV1;
+use cloakroom_core::garbage::TOMBSTONE_FOR;
+use cloakroom_core::id::{FileId, IntentId, JobId};
 use cloakroom_core::intent::{Intent, IntentKind, IntentStatus};
 use cloakroom_core::job::{Job, JobKind, NewJob};
-use cloakroom_core::key::tombstone_key;
+use cloakroom_core::key::{move_of, tombstone_key};
+use cloakroom_core::ports::metadata::MetadataError;
 use cloakroom_core::ports::objects::{
     ListOptions, ObjectAttributes, ObjectError, ObjectPath, PutBody, PutOptions,
 };
+use cloakroom_core::storage::StorageAction;
 use cloakroom_core::transition::Fence;
-use cloakroom_core::upload::Upload;
-use jiff::SignedDuration;
+use cloakroom_core::upload::{Upload, UploadMethod};
 
 use crate::app::App;
 use crate::processing::{Attempt, AttemptError};
+use crate::stores::Deed;
 
 /// The actor of what the sweeper's jobs do.
 pub(crate) const SWEEPER: &str = "sweeper";
-/// How long a tombstone stands: longer than any late writer can be alive.
-const TOMBSTONE_HOURS: i64 = 24;
+
+/// What the sweeper asks for, it asks for in its own name.
+pub(crate) fn sweeper() -> Principal {
+    Principal {
+        subject: SWEEPER.to_owned(),
+        role: Role::Admin,
+        credential: Credential::AccessToken,
+        username: SWEEPER.to_owned(),
+        full_name: None,
+    }
+}
 
 impl App {
     /// Removes what a claimed upload left in staging, and says that it is gone.
@@ -44,14 +58,14 @@ impl App {
     /// Removes the bytes of a file that failed: in staging, and where an attempt may have promoted them to.
     pub async fn discard_staging(&self, job: &Job) -> Result<Attempt, AttemptError> {
         if let Some(file) = self.metadata.file(job.file_id).await?
-            && (file.state == FileState::Failed
-                || file.trash.is_some_and(|trash| trash.from == FileState::Failed))
+            && file.state_below_trash() == FileState::Failed
+            // The end of the hold enqueues this again.
+            && file.hold.is_none()
         {
             self.remove_staging(&file).await?;
-            self.objects
-                .delete(&ObjectPath::new(&file.bucket, &file.key))
-                .await?;
-            self.remove_beside(&file, &tombstone_key(&file.key)).await?;
+            let place = ObjectPath::new(&file.bucket, &file.key);
+            self.objects.delete(&place).await?;
+            self.remove_beside(&place).await?;
         }
         Ok(Attempt::NothingToDo)
     }
@@ -65,44 +79,33 @@ impl App {
         if file.state != FileState::Purging {
             return Ok(Attempt::NothingToDo);
         }
+        let admission = self.job_admission(Deed::Act(StorageAction::Delete), &file.bucket)?;
         let occasion = self.occasion(SWEEPER);
         let intent = self.intend_delete(&file).await?;
-        let tombstone = ObjectPath::new(&file.bucket, tombstone_key(&file.key));
-        let options = PutOptions {
-            attributes: ObjectAttributes {
-                content_type: Some("application/json".to_owned()),
-                ..ObjectAttributes::default()
-            },
-            ..PutOptions::default()
-        };
-        let words = serde_json::json!({"format": 1, "file_id": file.id.to_string(), "purged_at": occasion.now.to_string()});
-        self.objects
-            .put(&tombstone, options, PutBody::from_bytes(words.to_string()))
-            .await?;
+        self.job_still_admitted(&admission).await?;
+        // At every place that it ever had: what stands at one that it left could bring it back.
+        for place in self.places_of(&file).await? {
+            self.put_tombstone(&file, &place).await?;
+        }
         self.remove_staging(&file).await?;
-        self.objects
-            .delete(&ObjectPath::new(&file.bucket, &file.key))
-            .await?;
-        self.remove_beside(&file, &tombstone.key).await?;
+        for place in self.places_of(&file).await? {
+            self.objects.delete(&place).await?;
+            self.remove_beside(&place).await?;
+        }
 
         let mut last = file.clone();
         last.version += 1;
-        // The row goes; the event remembers where the tombstone stands.
+        // The row goes; the event remembers where the tombstone stands, and those of moves where the others do.
         let mut event = occasion.event(&last, EventKind::Purged);
+        event.data.insert("bucket".to_owned(), file.bucket.clone().into());
         event
             .data
-            .insert("bucket".to_owned(), tombstone.bucket.clone().into());
-        event
-            .data
-            .insert("tombstone".to_owned(), tombstone.key.clone().into());
+            .insert("tombstone".to_owned(), tombstone_key(&file.key).into());
         let follow_up = NewJob {
             id: JobId(self.random.uuid_v7(occasion.now)),
             kind: JobKind::RemoveTombstone,
             file_id: file.id,
-            run_at: occasion
-                .now
-                .checked_add(SignedDuration::from_hours(TOMBSTONE_HOURS))
-                .unwrap_or(occasion.now),
+            run_at: occasion.now.checked_add(TOMBSTONE_FOR).unwrap_or(occasion.now),
         };
         self.metadata
             .forget(&file, event, Some(job.lease()), Some(follow_up))
@@ -114,58 +117,109 @@ impl App {
         Ok(Attempt::Completed)
     }
 
-    /// Removes the tombstone of a purged file, once no late writer can be alive.
+    /// Removes the tombstones of a purged file, once no late writer can be alive; and before each of them whatever late
+    /// writers left there, which would come back to life without it.
     pub async fn remove_tombstone(&self, job: &Job) -> Result<Attempt, AttemptError> {
-        let mut after = None;
-        loop {
-            let page = self.metadata.timeline(job.file_id, after, 1_000).await?;
-            for event in &page.items {
-                after = Some(event.version);
-                let text = |name: &str| event.data.get(name).and_then(serde_json::Value::as_str);
-                if let (EventKind::Purged, Some(bucket), Some(key)) =
-                    (event.kind, text("bucket"), text("tombstone"))
-                {
-                    self.objects.delete(&ObjectPath::new(bucket, key)).await?;
-                }
-            }
-            if !page.more {
-                return Ok(Attempt::NothingToDo);
+        for event in self.whole_timeline(job.file_id).await? {
+            let places = [place_left(&event), place_purged(&event)];
+            for place in places.into_iter().flatten() {
+                self.objects.delete(&place).await?;
+                self.remove_beside(&place).await?;
+                let tombstone = ObjectPath::new(&place.bucket, tombstone_key(&place.key));
+                self.objects.delete(&tombstone).await?;
             }
         }
+        Ok(Attempt::NothingToDo)
+    }
+
+    /// Where the file is, and every place that it left.
+    pub(crate) async fn places_of(&self, file: &File) -> Result<Vec<ObjectPath>, MetadataError> {
+        let mut places = vec![ObjectPath::new(&file.bucket, &file.key)];
+        // Whoever never moved is spared the look.
+        if move_of(&file.key).is_some() {
+            let timeline = self.whole_timeline(file.id).await?;
+            places.extend(timeline.iter().filter_map(place_left));
+        }
+        Ok(places)
+    }
+
+    async fn whole_timeline(&self, id: FileId) -> Result<Vec<Event>, MetadataError> {
+        let mut events: Vec<Event> = Vec::new();
+        loop {
+            let after = events.last().map(|event| event.version);
+            let page = self.metadata.timeline(id, after, 1_000).await?;
+            events.extend(page.items);
+            if !page.more {
+                return Ok(events);
+            }
+        }
+    }
+
+    async fn put_tombstone(&self, file: &File, place: &ObjectPath) -> Result<(), AttemptError> {
+        let tombstone = ObjectPath::new(&place.bucket, tombstone_key(&place.key));
+        let options = PutOptions {
+            attributes: ObjectAttributes {
+                content_type: Some("application/json".to_owned()),
+                ..ObjectAttributes::default()
+            },
+            ..PutOptions::default()
+        };
+        let words = TombstoneV1 {
+            format: 1,
+            file_id: file.id.0,
+            purged_at: self.now(),
+        };
+        self.objects
+            .put(&tombstone, options, PutBody::from_bytes(words.encode()))
+            .await?;
+        Ok(())
     }
 
     /// Staging object and parts of the file's upload.
     async fn remove_staging(&self, file: &File) -> Result<(), AttemptError> {
         let Some(Upload {
-            staging_key,
-            multipart_id,
-            ..
+            staging_key, method, ..
         }) = self.metadata.upload(file.id).await?
         else {
             return Ok(());
         };
         let path = ObjectPath::new(&file.bucket, staging_key);
-        if let Some(multipart_id) = multipart_id {
-            match self.objects.abort_multipart(&path, &multipart_id).await {
-                Ok(()) | Err(ObjectError::NoSuchUpload | ObjectError::NotFound) => {}
+        if method == UploadMethod::Multipart {
+            // The row may not know of it: whoever began it may have died before it said so.
+            let begun = match self.objects.multiparts(&path.bucket, &path.key).await {
+                Ok(begun) => begun,
+                Err(ObjectError::NoSuchBucket(_)) => Vec::new(),
                 Err(error) => return Err(error.into()),
+            };
+            for upload in begun.iter().filter(|upload| upload.key == path.key) {
+                match self.objects.abort_multipart(&path, &upload.id).await {
+                    Ok(()) | Err(ObjectError::NoSuchUpload | ObjectError::NotFound) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
         match self.objects.delete(&path).await {
-            Ok(()) | Err(ObjectError::NoSuchBucket(_)) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(()) | Err(ObjectError::NoSuchBucket(_)) => {}
+            Err(error) => return Err(error.into()),
         }
+        // Last: without bytes it says nothing.
+        Ok(self.remove_confirm_note(&path.bucket, &path.key).await?)
     }
 
-    /// Sidecars and derivatives: everything whose key is the file's own and more, but for its tombstone.
-    async fn remove_beside(&self, file: &File, tombstone: &str) -> Result<(), AttemptError> {
+    /// Sidecars and derivatives: everything whose key is that of the place and more, but for its tombstone.
+    pub(crate) async fn remove_beside(&self, place: &ObjectPath) -> Result<(), AttemptError> {
+        let tombstone = tombstone_key(&place.key);
         let options = ListOptions {
-            prefix: format!("{}.", file.key),
+            prefix: format!("{}.", place.key),
             limit: 1_000,
             ..ListOptions::default()
         };
         loop {
-            let page = self.objects.list(&file.bucket, &options).await?;
+            let page = match self.objects.list(&place.bucket, &options).await {
+                Ok(page) => page,
+                Err(ObjectError::NoSuchBucket(_)) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
             let ours: Vec<_> = page
                 .objects
                 .into_iter()
@@ -176,7 +230,7 @@ impl App {
             }
             for object in ours {
                 self.objects
-                    .delete(&ObjectPath::new(&file.bucket, object.key))
+                    .delete(&ObjectPath::new(&place.bucket, object.key))
                     .await?;
             }
         }
@@ -192,7 +246,7 @@ impl App {
             id,
             kind: IntentKind::FileDelete,
             status: IntentStatus::Pending,
-            file_id: file.id,
+            file_id: Some(file.id),
             epoch: file.epoch,
             data,
             actor: SWEEPER.to_owned(),
@@ -204,4 +258,20 @@ impl App {
         self.metadata.begin_intent(&intent).await?;
         Ok(id)
     }
+}
+
+/// The place that a file left with this event.
+pub(crate) fn place_left(event: &Event) -> Option<ObjectPath> {
+    let text = |name: &str| event.data.get(name).and_then(serde_json::Value::as_str);
+    Some(ObjectPath::new(text(FROM_BUCKET)?, text(FROM_KEY)?))
+}
+
+/// The place whose tombstone this event remembers.
+fn place_purged(event: &Event) -> Option<ObjectPath> {
+    if event.kind != EventKind::Purged {
+        return None;
+    }
+    let text = |name: &str| event.data.get(name).and_then(serde_json::Value::as_str);
+    let key = text("tombstone")?.strip_suffix(&tombstone_key(""))?;
+    Some(ObjectPath::new(text("bucket")?, key))
 }

@@ -1,11 +1,14 @@
 //! Records: the application's things that files hang on.
 
+mod documents;
+
 use cloakroom_core::JsonObject;
 use cloakroom_core::access::{Action, Principal};
 use cloakroom_core::error::{ErrorCode, Refusal};
-use cloakroom_core::file::{File, FileState};
+use cloakroom_core::file::File;
 use cloakroom_core::ports::metadata::{FileQuery, MetadataError, Page};
 use cloakroom_core::record::{Record, RecordKey};
+use cloakroom_core::storage::StorageAction;
 
 use crate::app::App;
 use crate::error::Result;
@@ -39,7 +42,12 @@ pub(crate) fn record_not_found(key: &RecordKey) -> Refusal {
 }
 
 impl App {
-    async fn record_for(&self, principal: &Principal, action: Action, key: &RecordKey) -> Result<Record> {
+    pub(crate) async fn record_for(
+        &self,
+        principal: &Principal,
+        action: Action,
+        key: &RecordKey,
+    ) -> Result<Record> {
         match self.metadata.record(key).await? {
             Some(record) if principal.may_record(action, &record) => Ok(record),
             _ => Err(record_not_found(key).into()),
@@ -59,6 +67,7 @@ impl App {
         put: PutRecord,
     ) -> Result<(Record, bool)> {
         check_size(&put)?;
+        self.admit_records(StorageAction::Update)?;
         if let Some(Some(parent)) = &put.parent {
             self.check_parent(principal, key, parent).await?;
         }
@@ -111,101 +120,16 @@ impl App {
             if let Some(meta) = &put.meta {
                 record.meta.clone_from(meta);
             }
-            match self.metadata.put_record(&record, expected_version).await {
+            match self
+                .commit_record(&mut record, expected_version, &principal.subject)
+                .await
+            {
                 Ok(()) => return Ok((record, expected_version.is_none())),
-                Err(MetadataError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) if error.code() == ErrorCode::Conflict => {}
+                Err(error) => return Err(error),
             }
         }
         Err(MetadataError::Conflict.into())
-    }
-
-    /// Deletes a record: its files go to the trash, its child records go the same way, then the record itself. A
-    /// crash in between leaves a record with fewer files; deleting again goes on from there.
-    pub async fn delete_record(&self, principal: &Principal, key: &RecordKey) -> Result<()> {
-        self.record_for(principal, Action::Write, key).await?;
-        // Depth first, without recursion: children are found before their parent goes.
-        let mut stack = vec![key.clone()];
-        let mut order = Vec::new();
-        while let Some(next) = stack.pop() {
-            if order.contains(&next) {
-                continue;
-            }
-            stack.extend(
-                self.metadata
-                    .child_records(&next)
-                    .await?
-                    .into_iter()
-                    .map(|child| child.key),
-            );
-            order.push(next);
-        }
-        for key in order.iter().rev() {
-            self.delete_one_record(key, &principal.subject).await?;
-        }
-        Ok(())
-    }
-
-    async fn delete_one_record(&self, key: &RecordKey, actor: &str) -> Result<()> {
-        for _ in 0..RACES_MAX {
-            let Some(record) = self.metadata.record(key).await? else {
-                return Ok(());
-            };
-            self.trash_files_of(key, actor).await?;
-            match self.metadata.delete_record(key, record.version).await {
-                Ok(()) => return Ok(()),
-                // Changed, or a file was linked in between: look again.
-                Err(MetadataError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(MetadataError::Conflict.into())
-    }
-
-    async fn trash_files_of(&self, key: &RecordKey, actor: &str) -> Result<()> {
-        let states = FileState::ALL
-            .iter()
-            .copied()
-            .filter(|state| {
-                !matches!(
-                    state,
-                    FileState::Trashed | FileState::Purging | FileState::Reaping | FileState::Expired
-                )
-            })
-            .collect();
-        let query = FileQuery {
-            record: Some(key.clone()),
-            states,
-            limit: 200,
-            ..FileQuery::default()
-        };
-        loop {
-            let page = self.metadata.files(&query).await?;
-            if page.items.is_empty() {
-                return Ok(());
-            }
-            for file in page.items {
-                match self.let_go(&file, actor).await {
-                    // A lost race shows up again in the next page.
-                    Ok(()) | Err(MetadataError::Conflict) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-    }
-
-    /// Trash for a file, reaping for an open upload.
-    async fn let_go(&self, file: &File, actor: &str) -> std::result::Result<(), MetadataError> {
-        if !file.state.is_open() {
-            return self.trash(file, actor).await;
-        }
-        let Some(upload) = self.metadata.upload(file.id).await? else {
-            return Err(MetadataError::Conflict);
-        };
-        let transition = file
-            .reap(&upload, "record deleted", &self.occasion(actor))
-            .map_err(|_| MetadataError::Conflict)?;
-        self.metadata.apply(transition).await
     }
 
     /// A page of the files of a record.

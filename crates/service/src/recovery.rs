@@ -1,112 +1,25 @@
-//! Finishing what a crash left half done: intents whose author is taken for dead (design §3), and changes of
-//! metadata, which write a sidecar before the row.
+//! Finishing what a crash left half done: intents whose author is taken for dead (design §3).
 
-use cloakroom_core::JsonObject;
 use cloakroom_core::error::ErrorCode;
-use cloakroom_core::file::{File, FilePatch, FileState};
-use cloakroom_core::format::sidecar_v1::SidecarV1;
-use cloakroom_core::id::{IntentId, JobId};
+use cloakroom_core::event::EventKind;
+use cloakroom_core::file::{File, FileState};
+use cloakroom_core::format::sidecar_v1::{SIDECAR_BYTES_MAX, SidecarV1};
+use cloakroom_core::id::JobId;
 use cloakroom_core::intent::{Intent, IntentKind, IntentStatus};
 use cloakroom_core::job::{JobKind, NewJob};
 use cloakroom_core::key::sidecar_key;
-use cloakroom_core::ports::metadata::MetadataError;
-use cloakroom_core::ports::objects::{GetOptions, ObjectError, ObjectPath};
-use cloakroom_core::record::RecordKey;
-use cloakroom_core::transition::Transition;
-use futures_util::StreamExt;
+use cloakroom_core::ports::objects::ObjectPath;
 
 use crate::app::App;
 use crate::error::{Result, ServiceError};
-use crate::processing::{AttemptError, Revision};
+use crate::revising::{INTENT, REVISION, digest};
 
 /// Intents looked at in one round.
 const ROUND_MAX: u32 = 200;
 /// The actor of what recovery does.
-const RECOVERY: &str = "recovery";
+pub(crate) const RECOVERY: &str = "recovery";
 
 impl App {
-    /// Commits a change of metadata. Where a sidecar stands, its next revision is written first: intent, sidecar,
-    /// row; a crash in between is rolled forward if the sidecar was written, else back.
-    pub(crate) async fn commit_update(&self, before: &File, mut transition: Transition) -> Result<File> {
-        let updated = transition.file.clone();
-        if !before.has_sidecar() {
-            self.metadata.apply(transition).await?;
-            return Ok(updated);
-        }
-        let derivatives = self.metadata.derivatives(before.id).await?;
-        let intent = self
-            .intend_update(before, &updated, &transition.event.actor)
-            .await?;
-        transition.derivatives = derivatives;
-        let outcome = match self.put_sidecar(&transition, Revision::Contended).await {
-            Ok(()) => {
-                transition.derivatives.clear();
-                transition.intent = Some(intent);
-                self.metadata.apply(transition).await.map_err(ServiceError::from)
-            }
-            Err(AttemptError::Overtaken) => {
-                // The revision is somebody else's, so there is nothing of ours to take back.
-                self.metadata
-                    .end_intent(intent, IntentStatus::RolledBack, None, self.now())
-                    .await?;
-                return Err(MetadataError::Conflict.into());
-            }
-            Err(AttemptError::Unavailable(reason)) => Err(ServiceError::Unavailable(reason)),
-            Err(error) => Err(ServiceError::Internal(error.to_string())),
-        };
-        match outcome {
-            Ok(()) => {
-                self.drop_sidecars_before(&updated).await;
-                Ok(updated)
-            }
-            Err(error) => {
-                if error.code() == ErrorCode::Conflict {
-                    // Somebody else's change won; our revision must not look like a newer truth.
-                    let path = ObjectPath::new(&updated.bucket, sidecar_key(&updated.key, updated.epoch));
-                    if !self.sidecar_is_current(&updated).await? {
-                        self.objects.delete(&path).await?;
-                    }
-                    self.metadata
-                        .end_intent(intent, IntentStatus::RolledBack, None, self.now())
-                        .await?;
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Whether the row has reached the epoch of this change, so that the sidecar of that epoch is another's truth.
-    async fn sidecar_is_current(&self, lost: &File) -> Result<bool> {
-        Ok(self
-            .metadata
-            .file(lost.id)
-            .await?
-            .is_some_and(|now| now.epoch >= lost.epoch))
-    }
-
-    async fn intend_update(&self, before: &File, after: &File, actor: &str) -> Result<IntentId> {
-        let now = self.now();
-        let id = IntentId(self.random.uuid_v7(now));
-        let mut data = JsonObject::new();
-        data.insert("from_version".to_owned(), before.version.into());
-        data.insert("sidecar".to_owned(), sidecar_key(&after.key, after.epoch).into());
-        let intent = Intent {
-            id,
-            kind: IntentKind::FileUpdate,
-            status: IntentStatus::Pending,
-            file_id: after.id,
-            epoch: after.epoch,
-            data,
-            actor: actor.to_owned(),
-            started_at: now,
-            lease_until: now.checked_add(self.policy.intent_lease).unwrap_or(now),
-            completed_at: None,
-            error: None,
-        };
-        self.metadata.begin_intent(&intent).await?;
-        Ok(id)
-    }
-
     /// One round over the intents whose authors are dead; returns how many were ended. Run at start and every
     /// minute; doing it twice is doing it once.
     pub async fn recover_intents(&self) -> Result<u32> {
@@ -115,20 +28,23 @@ impl App {
             match self.recover_and_end(&intent).await {
                 Ok(()) => ended += 1,
                 // The next round tries again; one sick file does not hold the others up.
-                Err(error) => tracing::warn!(file_id = %intent.file_id, %error, "recovery failed for now"),
+                Err(error) => {
+                    tracing::warn!(intent_id = %intent.id, %error, "recovery failed for now");
+                }
             }
         }
         Ok(ended)
     }
 
-    async fn recover_and_end(&self, intent: &Intent) -> Result<()> {
+    pub(crate) async fn recover_and_end(&self, intent: &Intent) -> Result<()> {
         let status = self.recover(intent).await?;
         self.metadata
             .end_intent(intent.id, status, None, self.now())
             .await?;
         tracing::info!(
             event = "intent_recovered",
-            file_id = %intent.file_id,
+            intent_id = %intent.id,
+            file_id = intent.file_id.map(tracing::field::display),
             operation = intent.kind.as_str(),
             status = status.as_str(),
             "An unfinished operation was recovered"
@@ -137,13 +53,34 @@ impl App {
     }
 
     async fn recover(&self, intent: &Intent) -> Result<IntentStatus> {
-        let Some(file) = self.metadata.file(intent.file_id).await? else {
+        if intent.kind == IntentKind::ModeChange {
+            return self.recover_mode_change(intent).await;
+        }
+        if intent.kind == IntentKind::RecordUpdate {
+            return self.recover_record_update(intent).await;
+        }
+        match intent.kind {
+            IntentKind::RecordDelete => return Box::pin(self.recover_cascade(intent)).await,
+            IntentKind::OwnerDelete => return Box::pin(self.recover_owner_deletion(intent)).await,
+            _ => {}
+        }
+        // What is about no single file is done again by whoever asked for it; the log only says that it was begun.
+        let Some(file_id) = intent.file_id else {
+            return Ok(IntentStatus::RolledBack);
+        };
+        let Some(file) = self.metadata.file(file_id).await? else {
             return Ok(IntentStatus::Committed);
         };
         match intent.kind {
             IntentKind::FileCreate => self.recover_create(&file, intent).await,
             IntentKind::FileUpdate => self.recover_update(&file, intent).await,
             IntentKind::FileDelete => self.requeue(&file, FileState::Purging, JobKind::PurgeFile).await,
+            IntentKind::FileMove => Box::pin(self.recover_move(&file, intent)).await,
+            IntentKind::CacheRebuild
+            | IntentKind::ModeChange
+            | IntentKind::RecordUpdate
+            | IntentKind::RecordDelete
+            | IntentKind::OwnerDelete => Ok(IntentStatus::RolledBack),
         }
     }
 
@@ -172,66 +109,76 @@ impl App {
         Ok(IntentStatus::RolledBack)
     }
 
-    /// A change of metadata: forward if its sidecar stands and nobody has changed the row since, else back.
+    /// A change of a verified file: forward if its sidecar stands and nobody has changed the row since, else back.
     ///
-    /// Back is not a deletion: whoever decides on one and stands still before it would, when it goes on, remove what a
+    /// Each epoch has one writer, and the next one is written only from a row that stands at the one before. Back is not a
+    /// deletion: whoever decides on one and stands still before it would, when it goes on, remove what a
     /// later change has written under the same epoch. So the row moves on to an epoch of its own, by compare-and-set, and
     /// the abandoned sidecar is an old one from then on.
     async fn recover_update(&self, file: &File, intent: &Intent) -> Result<IntentStatus> {
+        if file.epoch >= intent.epoch {
+            return Ok(IntentStatus::Committed);
+        }
+        let text = |name: &str| intent.data.get(name).and_then(serde_json::Value::as_str);
         let from_version = intent
             .data
             .get("from_version")
             .and_then(serde_json::Value::as_u64);
-        if file.epoch >= intent.epoch {
-            return Ok(IntentStatus::Committed);
-        }
-        let path = ObjectPath::new(&file.bucket, sidecar_key(&file.key, intent.epoch));
-        let Some(sidecar) = self.read_sidecar(&path).await? else {
+        let key = text("sidecar").map_or_else(|| sidecar_key(&file.key, intent.epoch), str::to_owned);
+        let path = ObjectPath::new(text("bucket").unwrap_or(&file.bucket), key);
+        if file.state == FileState::Purging {
+            // The purge removes whatever stands beside the object.
             return Ok(IntentStatus::RolledBack);
-        };
+        }
         let occasion = self.occasion(RECOVERY);
-        if from_version != Some(file.version) {
-            if file.state == FileState::Purging {
-                // The purge removes whatever stands beside the object.
-                return Ok(IntentStatus::RolledBack);
-            }
-            self.commit_update(file, file.supersede(intent.epoch, &occasion)?)
+        let Some(bytes) = self.read_document(&path, SIDECAR_BYTES_MAX).await? else {
+            // Its author may stand still and write it yet. The row takes that epoch itself, so that the author comes too
+            // late; if the author is faster, the next round finds its sidecar.
+            self.commit_update(file, file.supersede(file.epoch, &occasion)?)
                 .await?;
             return Ok(IntentStatus::RolledBack);
-        }
-        if file.state == FileState::Trashed {
-            // Nothing but a recovery changes what is in the trash: it died when its sidecar stood.
-            let mut transition = file.supersede(file.epoch, &occasion)?;
-            transition.file.epoch = intent.epoch;
-            self.metadata.apply(transition).await?;
-            return Ok(IntentStatus::Committed);
-        }
-        let patch = FilePatch {
-            filename: Some(sidecar.filename),
-            description: Some(sidecar.description),
-            metadata: Some(sidecar.metadata),
-            record: Some(sidecar.record.as_deref().map(RecordKey::parse).transpose()?),
         };
-        let mut transition = file.update(patch, &occasion)?;
-        // A recovery that died itself had moved on further.
-        transition.file.epoch = intent.epoch;
-        self.metadata.apply(transition).await?;
-        Ok(IntentStatus::Committed)
+        if text(REVISION).is_some_and(|revision| revision != digest(&bytes)) {
+            // Another was first with this epoch, and has an intent of its own.
+            return Ok(IntentStatus::RolledBack);
+        }
+        if from_version == Some(file.version) {
+            match self.roll_forward(file, intent, &bytes).await {
+                Ok(()) => return Ok(IntentStatus::Committed),
+                // What it says can never become true.
+                Err(ServiceError::Refused(refusal)) if refusal.code != ErrorCode::Conflict => {
+                    tracing::warn!(event = "revision_abandoned", file_id = %file.id, %refusal, "a change was taken back");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.commit_update(file, file.supersede(intent.epoch, &occasion)?)
+            .await?;
+        Ok(IntentStatus::RolledBack)
     }
 
-    /// A sidecar, if it stands and can be read.
-    async fn read_sidecar(&self, path: &ObjectPath) -> Result<Option<SidecarV1>> {
-        let mut read = match self.objects.get(path, &GetOptions::default()).await {
-            Ok(read) => read,
-            Err(ObjectError::NotFound) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let mut bytes = Vec::new();
-        while let Some(piece) = read.body.next().await {
-            bytes.extend_from_slice(&piece.map_err(|error| ServiceError::Unavailable(error.to_string()))?);
+    /// The same event as the one that was begun, by the same actor.
+    async fn roll_forward(&self, file: &File, intent: &Intent, bytes: &[u8]) -> Result<()> {
+        let sidecar = SidecarV1::decode(bytes)?;
+        let mut revised = sidecar.file(&file.bucket, &file.key)?;
+        // A recovery that died itself had moved on further.
+        revised.epoch = intent.epoch;
+        let text = |name: &str| intent.data.get(name).and_then(serde_json::Value::as_str);
+        let kind = text("event")
+            .and_then(EventKind::parse)
+            .unwrap_or(EventKind::Updated);
+        let mut transition = file.roll_forward(revised, kind, &self.occasion(&intent.actor))?;
+        if let Some(serde_json::Value::Object(data)) = intent.data.get("event_data") {
+            transition.event.data.clone_from(data);
         }
-        SidecarV1::decode(&bytes)
-            .map(Some)
-            .map_err(|reason| ServiceError::Internal(format!("sidecar of epoch {}: {reason}", path.key)))
+        transition.event.data.insert("recovered".to_owned(), true.into());
+        // So that its author, should it live, sees that it happened.
+        transition
+            .event
+            .data
+            .insert(INTENT.to_owned(), intent.id.0.to_string().into());
+        // Refused if it became another owner's since.
+        transition.record = sidecar.linked_record()?;
+        Ok(self.metadata.apply(transition).await?)
     }
 }

@@ -1,13 +1,16 @@
 //! The sweeps: idempotent, without input, run now and then. Each claims rows and leaves the bytes to jobs.
 
 use cloakroom_core::access::Principal;
+use cloakroom_core::collection::Collection;
 use cloakroom_core::error::{ErrorCode, Refusal};
 use cloakroom_core::file::{File, FileState};
 use cloakroom_core::id::JobId;
 use cloakroom_core::job::{Job, JobKind, JobState};
 use cloakroom_core::key::{STAGING_PREFIX, staging_file_id};
-use cloakroom_core::ports::metadata::{FileQuery, MetadataError, Page};
+use cloakroom_core::ports::metadata::{Cursor, FileQuery, MetadataError, Page};
 use cloakroom_core::ports::objects::{ListOptions, ObjectError, ObjectList, ObjectPath};
+use cloakroom_core::storage::StorageAction;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::app::App;
@@ -18,16 +21,23 @@ use crate::tokens::require_admin;
 
 /// Rows handled in one step of a sweep.
 const ROUND_MAX: u32 = 200;
+/// Trashed files of closed stores that one sweep looks beyond.
+const WAITING_MAX: u32 = 100_000;
 
 impl App {
     /// Uploads that nobody confirmed in time: collections with `auto_confirm` get a last chance, the others are
-    /// claimed and reaped. Returns how many were.
+    /// claimed and reaped. Each collection has its own time. Returns how many were.
     pub async fn sweep_expired_uploads(&self) -> Result<u32> {
-        let before = self
-            .now()
-            .checked_sub(self.policy.upload_grace)
-            .unwrap_or(self.now());
         let mut swept = 0;
+        let graces = || self.collections.values().map(|one| self.grace_of(one));
+        let longest = graces().max().unwrap_or_default().max(self.policy.upload_grace);
+        // Where times differ, those whose time is not over would stand before those whose is: each is asked for by itself.
+        if graces().any(|grace| grace != longest) {
+            for collection in self.collections.values() {
+                swept += self.sweep_expired_of(collection).await?;
+            }
+        }
+        let before = self.now().checked_sub(longest).unwrap_or(self.now());
         loop {
             let ids = self.metadata.expired_uploads(before, ROUND_MAX).await?;
             let mut progress = false;
@@ -35,15 +45,9 @@ impl App {
                 let Some(file) = self.metadata.file(*id).await? else {
                     continue;
                 };
-                let auto_confirm = self.collection(&file.collection).is_ok_and(|c| c.auto_confirm);
-                if auto_confirm && self.confirm_unattended(&file, SWEEPER).await? {
-                    progress = true;
-                    continue;
-                }
-                if self.claim_expired(&file).await? {
-                    progress = true;
-                    swept += 1;
-                }
+                let (done, claimed) = self.give_up_upload(&file).await?;
+                progress |= done;
+                swept += u32::from(claimed);
             }
             if ids.len() < ROUND_MAX as usize || !progress {
                 return Ok(swept);
@@ -51,7 +55,54 @@ impl App {
         }
     }
 
-    async fn claim_expired(&self, file: &File) -> Result<bool> {
+    /// Those of one collection. The age of the row decides what is looked at, and its upload's expiry, which may have been
+    /// renewed, what is swept.
+    async fn sweep_expired_of(&self, collection: &Collection) -> Result<u32> {
+        let now = self.now();
+        let over = |at: Timestamp| now.duration_since(at) >= self.grace_of(collection);
+        let age = SignedDuration::from_secs(i64::from(collection.upload_expires_seconds));
+        let created_before = now
+            .checked_sub(self.grace_of(collection))
+            .and_then(|at| at.checked_sub(age))
+            .and_then(|at| at.checked_add(SignedDuration::from_micros(1)))
+            .unwrap_or(Timestamp::MIN);
+        let mut query = FileQuery {
+            collections: Some(vec![collection.name.clone()]),
+            states: vec![FileState::Pending, FileState::Uploading, FileState::Uploaded],
+            created_before: Some(created_before),
+            limit: ROUND_MAX,
+            ..FileQuery::default()
+        };
+        let mut swept = 0;
+        loop {
+            let page = self.metadata.files(&query).await?;
+            for file in &page.items {
+                let upload = self.metadata.upload(file.id).await?;
+                if upload.is_some_and(|upload| over(upload.expires_at)) {
+                    swept += u32::from(self.give_up_upload(file).await?.1);
+                }
+            }
+            let Some(last) = page.items.last().filter(|_| page.more) else {
+                return Ok(swept);
+            };
+            query.after = Some(Cursor {
+                created_at: last.created_at,
+                id: last.id,
+            });
+        }
+    }
+
+    /// Whether an upload whose time is over went on, confirmed or claimed; and whether it was claimed.
+    async fn give_up_upload(&self, file: &File) -> Result<(bool, bool)> {
+        let auto_confirm = self.collection(&file.collection).is_ok_and(|c| c.auto_confirm);
+        if auto_confirm && self.confirm_unattended(file, SWEEPER).await? {
+            return Ok((true, false));
+        }
+        let claimed = self.claim_expired(file).await?;
+        Ok((claimed, claimed))
+    }
+
+    pub(crate) async fn claim_expired(&self, file: &File) -> Result<bool> {
         let Some(upload) = self.metadata.upload(file.id).await? else {
             return Ok(false);
         };
@@ -124,16 +175,22 @@ impl App {
         }
     }
 
-    /// Files whose time in the trash is over are claimed for the purge. Returns how many.
+    /// Files whose time in the trash is over are claimed for the purge, where the mode of their store allows that they are
+    /// deleted; the others wait. Returns how many.
     pub async fn sweep_trash(&self) -> Result<u32> {
         let mut swept = 0;
+        // Grows when all that was found waits, so that a closed store does not hold up the others.
+        let mut limit = ROUND_MAX;
         loop {
-            let ids = self.metadata.purgeable_files(self.now(), ROUND_MAX).await?;
+            let ids = self.metadata.purgeable_files(self.now(), limit).await?;
             let before = swept;
             for id in &ids {
                 let Some(file) = self.metadata.file(*id).await? else {
                     continue;
                 };
+                if self.admit(StorageAction::Delete, &file.bucket).is_err() {
+                    continue;
+                }
                 let Ok(transition) = file.purge(&self.occasion(SWEEPER)) else {
                     continue;
                 };
@@ -143,8 +200,11 @@ impl App {
                     Err(error) => return Err(error.into()),
                 }
             }
-            if ids.len() < ROUND_MAX as usize || swept == before {
+            if ids.len() < limit as usize || limit > WAITING_MAX {
                 return Ok(swept);
+            }
+            if swept == before {
+                limit *= 4;
             }
         }
     }
@@ -178,15 +238,11 @@ impl App {
             // No row: foreign, or its row was lost. The orphan scan reports it; a sweep does not decide.
             return Ok(false);
         };
-        let state = file.trash.map_or(file.state, |trash| trash.from);
-        let kept_for_retry = file
-            .error
-            .as_ref()
-            .is_some_and(|error| error.code == PROCESSING_FAILED);
-        Ok(matches!(
-            state,
-            FileState::Ready | FileState::Expired | FileState::Archived | FileState::Quarantined
-        ) || state == FileState::Failed && !kept_for_retry)
+        Ok(match file.state_below_trash() {
+            FileState::Ready | FileState::Expired | FileState::Archived | FileState::Quarantined => true,
+            FileState::Failed => !file.is_kept_for_retry() && file.hold.is_none(),
+            _ => false,
+        })
     }
 
     /// Forgets closed entries of the write-ahead log that are older than configured.
@@ -222,6 +278,7 @@ impl App {
                 .as_ref()
                 .is_some_and(|error| error.code == PROCESSING_FAILED)
         {
+            self.admit(StorageAction::Create, &file.bucket)?;
             self.metadata
                 .apply(file.reopen(&self.occasion(&principal.subject))?)
                 .await?;

@@ -58,9 +58,34 @@ pub const SWEEPS: &[Sweep] = &[
         run: |app| Box::pin(async { Ok(app.sweep_staging().await?.into()) }),
     },
     Sweep {
+        name: "stranded",
+        every_rounds: 5,
+        run: |app| Box::pin(async { Ok(app.sweep_stranded().await?.into()) }),
+    },
+    Sweep {
+        name: "retention",
+        every_rounds: 5,
+        run: |app| Box::pin(app.sweep_retention()),
+    },
+    Sweep {
+        name: "garbage",
+        every_rounds: 10,
+        run: |app| Box::pin(app.sweep_garbage()),
+    },
+    Sweep {
+        name: "garbage_scan",
+        every_rounds: 10,
+        run: |app| Box::pin(app.scan_garbage_when_due()),
+    },
+    Sweep {
         name: "log",
         every_rounds: 60,
         run: |app| Box::pin(app.trim_log()),
+    },
+    Sweep {
+        name: "operations",
+        every_rounds: 60,
+        run: |app| Box::pin(app.trim_operations()),
     },
 ];
 

@@ -1,17 +1,20 @@
-//! Background work: the runner that claims jobs, the janitor that sweeps, the processors that make something of
-//! verified bytes; and the courier that delivers events.
+//! Background work: the runner that claims jobs, operations that administrators ask for, the janitor that sweeps, the
+//! processors that make something of verified bytes; and the courier that delivers events.
 //!
 //! | to add | write | and |
 //! |---|---|---|
 //! | a processor | `processors/<name>.rs` | one line in [`processors::registry`] |
 //! | a sweep | a use case in the service | one line in [`janitor::SWEEPS`] |
+//! | an operation | `App::run_<kind>` in the service | one line in its dispatch |
 
 pub mod deliveries;
 mod election;
 pub mod janitor;
+pub mod operations;
 pub mod processors;
 pub mod runner;
 pub mod signals;
+pub mod stores;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +67,7 @@ pub async fn run(
 ) {
     tokio::join!(
         runner::run(Arc::clone(&app), &options, shutdown.clone()),
+        operations::run(Arc::clone(&app), &options, shutdown.clone()),
         janitor::run(app, leases, &options, janitor::SWEEPS, shutdown.clone()),
     );
 }

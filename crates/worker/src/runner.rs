@@ -20,8 +20,10 @@ use crate::WorkerOptions;
 
 /// Wait before work that an unreachable database or store held up is tried again.
 const UNAVAILABLE_WAIT: SignedDuration = SignedDuration::from_secs(5);
-/// A job that was begun so often beyond its attempts without a verdict kills whoever runs it: crashes are not
-/// counted against a job until then.
+/// Wait before work is tried again that the mode of its store does not allow.
+const CLOSED_WAIT: SignedDuration = SignedDuration::from_mins(1);
+/// A job that was begun so often beyond its attempts without a verdict kills whoever runs it: crashes count as attempts
+/// begun but not as failures, so they are not held against a job until then.
 const CRASHES_MAX: u32 = 20;
 
 /// Jobs that are running here, so that their leases are held.
@@ -120,7 +122,7 @@ async fn until_next(app: &App, poll: Duration) -> Duration {
 /// Runs one job to its outcome, unless its lease is lost.
 async fn attend(app: Arc<App>, job: Job, running: Running, lost: CancellationToken) {
     let started_at = app.now();
-    let work = AssertUnwindSafe(perform(&app, &job)).catch_unwind();
+    let work = AssertUnwindSafe(Box::pin(perform(&app, &job))).catch_unwind();
     let result = tokio::select! {
         () = lost.cancelled() => Err(AttemptError::Lost),
         result = work => result.unwrap_or_else(|_| Err(AttemptError::Retry("the job panicked".to_owned()))),
@@ -131,8 +133,13 @@ async fn attend(app: Arc<App>, job: Job, running: Running, lost: CancellationTok
     metrics::histogram!("cloakroom_job_duration_seconds", "kind" => job.kind.as_str()).record(seconds);
 }
 
+/// Whether a job was begun so often that it is at fault for the ends of its workers.
+fn kills_workers(app: &App, job: &Job) -> bool {
+    job.attempt > app.policy.retry.attempts_max.saturating_add(CRASHES_MAX)
+}
+
 async fn perform(app: &App, job: &Job) -> Result<Attempt, AttemptError> {
-    if job.attempt > app.policy.retry.attempts_max + CRASHES_MAX {
+    if kills_workers(app, job) {
         return Err(AttemptError::Retry("its workers died again and again".to_owned()));
     }
     match job.kind {
@@ -144,12 +151,17 @@ async fn perform(app: &App, job: &Job) -> Result<Attempt, AttemptError> {
         JobKind::PurgeFile => app.purge_file(job).await,
         JobKind::RemoveTombstone => app.remove_tombstone(job).await,
         JobKind::DiscardStaging => app.discard_staging(job).await,
+        JobKind::ArchiveFile => app.move_to_archive(job).await,
+        JobKind::UnarchiveFile => app.move_from_archive(job).await,
+        JobKind::RemoveMoved => app.remove_moved(job).await,
     }
 }
 
 async fn conclude(app: &App, job: &Job, result: Result<Attempt, AttemptError>) {
     let now = app.now();
     let after = |wait: SignedDuration| now.checked_add(wait).unwrap_or(Timestamp::MAX);
+    // With this attempt, should it have failed.
+    let failures = job.failures.saturating_add(1);
     let outcome = match result {
         Ok(Attempt::Completed) => return count(job, "completed"),
         Ok(Attempt::NothingToDo) => JobOutcome::Done,
@@ -165,7 +177,13 @@ async fn conclude(app: &App, job: &Job, result: Result<Attempt, AttemptError>) {
             run_at: after(UNAVAILABLE_WAIT),
             reason,
         },
-        Err(AttemptError::Retry(error)) if job.attempt >= app.policy.retry.attempts_max => {
+        Err(AttemptError::Closed(reason)) => JobOutcome::Snooze {
+            run_at: after(CLOSED_WAIT),
+            reason,
+        },
+        Err(AttemptError::Retry(error))
+            if failures >= app.policy.retry.attempts_max || kills_workers(app, job) =>
+        {
             tracing::error!(event = "job_dead", file_id = %job.file_id, operation = job.kind.as_str(), %error, "a job went to the dead-letter list");
             if job.kind == JobKind::ProcessFile
                 && let Err(error) = app.give_up_processing(job, &error).await
@@ -177,9 +195,9 @@ async fn conclude(app: &App, job: &Job, result: Result<Attempt, AttemptError>) {
             JobOutcome::Dead { error }
         }
         Err(AttemptError::Retry(error)) => {
-            tracing::warn!(event = "job_retry", file_id = %job.file_id, operation = job.kind.as_str(), attempt = job.attempt, %error, "a job will be tried again");
+            tracing::warn!(event = "job_retry", file_id = %job.file_id, operation = job.kind.as_str(), attempt = job.attempt, failures, %error, "a job will be tried again");
             JobOutcome::Retry {
-                run_at: after(app.policy.retry.delay_after(job.attempt, app.random.unit())),
+                run_at: after(app.policy.retry.delay_after(failures, app.random.unit())),
                 error,
             }
         }
@@ -191,7 +209,15 @@ async fn conclude(app: &App, job: &Job, result: Result<Attempt, AttemptError>) {
         JobOutcome::Dead { .. } => "dead",
     };
     match app.metadata.finish(job.lease(), &outcome, now).await {
-        Ok(()) => count(job, name),
+        Ok(()) => {
+            // What was enqueued since this job looked was dropped, as the job was there.
+            if outcome == JobOutcome::Done
+                && let Err(error) = app.requeue_file(job.file_id).await
+            {
+                tracing::warn!(file_id = %job.file_id, %error, "the sweep looks again whether the file waits");
+            }
+            count(job, name);
+        }
         Err(MetadataError::Fenced) => count(job, "lost"),
         // Nobody knows of the outcome: when the lease ends the job is run again, which is safe.
         Err(error) => tracing::error!(file_id = %job.file_id, %error, "a job's outcome could not be written"),

@@ -2,12 +2,30 @@
 
 #[path = "it/app.rs"]
 mod app;
+#[path = "it/archive.rs"]
+mod archive;
+#[path = "it/cascades.rs"]
+mod cascades;
 #[path = "it/crashes.rs"]
 mod crashes;
+#[path = "it/garbage/mod.rs"]
+mod garbage;
+#[path = "it/holds.rs"]
+mod holds;
+#[path = "it/interruptions.rs"]
+mod interruptions;
 #[path = "it/main_job.rs"]
 mod main_job;
+#[path = "it/operations.rs"]
+mod operations;
+#[path = "it/rebuild/mod.rs"]
+mod rebuild;
 #[path = "it/recovery.rs"]
 mod recovery;
+#[path = "it/retention.rs"]
+mod retention;
+#[path = "it/verify/mod.rs"]
+mod verify;
 #[path = "it/zombies.rs"]
 mod zombies;
 

@@ -19,6 +19,7 @@ use cloakroom_objects::s3::{S3Options, S3Store};
 use cloakroom_objects::signer::UrlSigner;
 use cloakroom_service::App;
 use cloakroom_service::app::Policy;
+use cloakroom_service::stores::StoreRegistry;
 use cloakroom_service::uploads::{SignUpload, Ticket};
 use cloakroom_signing::{Addressing, Credentials, Endpoint, Region};
 use cloakroom_testkit::outages::OutageObjects;
@@ -90,20 +91,26 @@ impl Instance {
             ..SqliteOptions::new(directory.path().join("metadata.db"))
         })
         .expect("a database");
+        let metadata = Arc::new(metadata);
         let auto = Collection {
             auto_confirm: true,
             ..Collection::new("auto", &bucket)
         };
         let app = App {
-            metadata: Arc::new(metadata),
+            metadata: Arc::clone(&metadata) as _,
+            administration: metadata,
             objects: Arc::clone(&objects) as _,
+            stores: Arc::new(StoreRegistry::single([bucket.as_str()])),
             signer,
             clock: Arc::new(WallClock),
             random: Arc::new(SeededRandom::new(3)),
             signals,
             collections: BTreeMap::from([("auto".to_owned(), Arc::new(auto))]),
             processors: BTreeMap::new(),
-            policy: Policy::default(),
+            policy: Policy {
+                home_bucket: bucket.clone(),
+                ..Policy::default()
+            },
         };
         Self {
             _directory: directory,

@@ -104,6 +104,7 @@ impl ObjectStore for LocalStore {
             conditional_put: true,
             post_policy: true,
             checksums: true,
+            computed_checksums: true,
             generations: true,
             uneven_parts: true,
             conditional_copy: true,
@@ -114,6 +115,11 @@ impl ObjectStore for LocalStore {
             several_checksums: true,
             ordered_deletes: true,
             upload_memory: true,
+            closed_uploads: true,
+            long_user_metadata: true,
+            small_parts_refused: true,
+            empty_parts: true,
+            leading_slashes: true,
         }
     }
 

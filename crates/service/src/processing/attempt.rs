@@ -1,5 +1,6 @@
 //! How an attempt at a job ends.
 
+use cloakroom_core::error::{ErrorCode, Refusal};
 use cloakroom_core::ports::metadata::MetadataError;
 use cloakroom_core::ports::objects::ObjectError;
 
@@ -20,6 +21,19 @@ pub enum AttemptError {
     /// Try again later; the store or the database is at fault, so the attempt does not count.
     #[error("{0}")]
     Unavailable(String),
+    /// Try again in a while; the mode of the store does not allow it now, so the attempt does not count.
+    #[error("{0}")]
+    Closed(String),
+}
+
+impl AttemptError {
+    /// What the mode of a store does not allow.
+    pub(crate) fn from_mode(refusal: Refusal) -> Self {
+        match refusal.code {
+            ErrorCode::Unavailable => Self::Unavailable(refusal.message),
+            _ => Self::Closed(refusal.message),
+        }
+    }
 }
 
 impl From<MetadataError> for AttemptError {
@@ -46,6 +60,9 @@ impl From<ServiceError> for AttemptError {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Unavailable(reason) => Self::Unavailable(reason),
+            ServiceError::Refused(refusal) if refusal.code == ErrorCode::InvalidStorageMode => {
+                Self::from_mode(refusal)
+            }
             other => Self::Retry(other.to_string()),
         }
     }

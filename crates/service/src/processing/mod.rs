@@ -11,7 +11,6 @@ use bytes::Bytes;
 use cloakroom_core::JsonObject;
 use cloakroom_core::derivative::Derivative;
 use cloakroom_core::file::{File, FileError, FileState, Verified};
-use cloakroom_core::format::sidecar_v1::SidecarV1;
 use cloakroom_core::id::IntentId;
 use cloakroom_core::intent::{Intent, IntentKind, IntentStatus};
 use cloakroom_core::job::Job;
@@ -25,13 +24,13 @@ use cloakroom_core::transition::{Fence, Transition};
 pub use self::attempt::{Attempt, AttemptError};
 use self::verification::judge;
 use crate::app::{App, Pause};
+use crate::stores::Deed;
 use crate::uploads::RACES_MAX;
 
 /// The actor of what workers do.
 pub const WORKER: &str = "worker";
 
-/// The error code of a file whose processing failed through no fault of its own that we know of.
-pub const PROCESSING_FAILED: &str = "processing_failed";
+pub use cloakroom_core::file::PROCESSING_FAILED;
 
 /// What verification and the processors made, ready to be committed.
 struct Made {
@@ -39,15 +38,6 @@ struct Made {
     facts: JsonObject,
     derivatives: Vec<Derivative>,
     intent: IntentId,
-}
-
-/// Who else may write the same revision of a sidecar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Revision {
-    /// Nobody: its epoch was claimed by a worker.
-    Claimed,
-    /// Anybody who changes metadata at the same time: the first one wins.
-    Contended,
 }
 
 /// Where the confirmed bytes stand.
@@ -77,6 +67,7 @@ impl App {
         if !matches!(file.state, FileState::Confirmed | FileState::Processing) {
             return Ok(Attempt::NothingToDo);
         }
+        let admission = self.job_admission(Deed::Verify, &file.bucket)?;
         let file = self.take_up(&file, job).await?;
         let Ok(collection) = self.collection(&file.collection) else {
             return Err(AttemptError::Retry(format!(
@@ -100,6 +91,7 @@ impl App {
             Err(error) => return self.refuse(&file, job, error).await,
         };
         let intent = self.intend(&file, staging.as_ref()).await?;
+        self.job_still_admitted(&admission).await?;
         if let (Standing::Staged { generation }, Some(staging)) = (&standing, &staging) {
             // Without generations of its own the store pins by `ETag`, a weak digest: what it copied is looked at again.
             let attributes = ObjectAttributes {
@@ -113,14 +105,15 @@ impl App {
             {
                 Ok(_) => {}
                 Err(ObjectError::PreconditionFailed(_) | ObjectError::NotFound) => {
-                    // Exchanged after it was verified; the next attempt sees what stands then.
-                    return Err(AttemptError::Retry(
+                    // Exchanged after it was verified, or promoted by a worker that lost its claim; the next attempt sees
+                    // what stands then.
+                    return Err(AttemptError::Unavailable(
                         "the staging object changed while it was verified".to_owned(),
                     ));
                 }
                 Err(error) => return Err(error.into()),
             }
-            if !self.objects.capabilities().generations
+            if !self.objects.capabilities_of(&file.bucket).generations
                 && self.measure(&target, None).await?.sha256() != verified.sha256
             {
                 // Two bodies with one ETag, exchanged between the pass and the copy (I2).
@@ -140,20 +133,21 @@ impl App {
             Ok(made) => made,
             Err(error) => return self.refuse(&file, job, error).await,
         };
-        self.make_ready(
-            &file,
-            job,
-            Made {
-                verified,
-                facts,
-                derivatives,
-                intent,
-            },
-        )
-        .await?;
+        self.job_still_admitted(&admission).await?;
+        let made = Made {
+            verified,
+            facts,
+            derivatives,
+            intent,
+        };
+        self.make_ready(&file, job, made).await?;
         if let Some(staging) = &staging {
             // A copying store leaves it behind. Failing here costs nothing: the sweeper removes it.
-            if let Err(error) = self.objects.delete(staging).await {
+            let removed = match self.objects.delete(staging).await {
+                Ok(()) => self.remove_confirm_note(&staging.bucket, &staging.key).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
                 tracing::warn!(file_id = %file.id, %error, "a staging object waits for the sweeper");
             }
         }
@@ -223,7 +217,7 @@ impl App {
             id,
             kind: IntentKind::FileCreate,
             status: IntentStatus::Pending,
-            file_id: file.id,
+            file_id: Some(file.id),
             epoch: file.epoch,
             data,
             actor: WORKER.to_owned(),
@@ -240,6 +234,7 @@ impl App {
     /// row and in the sidecar; the bytes need no second look for it.
     async fn make_ready(&self, file: &File, job: &Job, made: Made) -> Result<(), AttemptError> {
         let mut current = file.clone();
+        let mut own = None;
         for _ in 0..RACES_MAX {
             let mut transition = current
                 .ready(
@@ -249,7 +244,7 @@ impl App {
                     &self.occasion(WORKER),
                 )
                 .map_err(|refusal| AttemptError::Retry(refusal.to_string()))?;
-            self.put_sidecar(&transition, Revision::Claimed).await?;
+            own = Some(self.put_revision(&transition, own).await?);
             transition.intent = Some(made.intent);
             transition.fence = Some(Fence::Complete(job.lease()));
             let ready = transition.file.clone();
@@ -303,27 +298,46 @@ impl App {
         }
     }
 
-    /// Writes the revision of the sidecar that this transition makes true. Facts that do not fit stay in the row
-    /// alone: they can be found again.
-    pub(crate) async fn put_sidecar(
+    /// Writes the revision of the sidecar that this transition makes true. The first who writes an epoch wins it.
+    pub(crate) async fn put_sidecar(&self, transition: &Transition) -> Result<(), AttemptError> {
+        self.put_revision(transition, None).await.map(drop)
+    }
+
+    /// The same, over one of its own that a change of the row made untrue; returns its generation.
+    ///
+    /// A claim gives a worker an epoch for itself, but a database that was lost knows of no claims: without the condition a
+    /// worker of before could write over what has become true since.
+    async fn put_revision(
         &self,
         transition: &Transition,
-        revision: Revision,
-    ) -> Result<(), AttemptError> {
-        let file = &transition.file;
-        let Some(mut sidecar) = SidecarV1::of(file, &transition.derivatives) else {
-            return Err(AttemptError::Retry(
-                "an unverified file has no sidecar".to_owned(),
-            ));
-        };
-        let bytes = if let Ok(bytes) = sidecar.encode() {
-            bytes
-        } else {
-            sidecar.facts.clear();
-            sidecar
-                .encode()
-                .map_err(|refusal| AttemptError::Retry(refusal.to_string()))?
-        };
+        own: Option<String>,
+    ) -> Result<String, AttemptError> {
+        let bytes = self.revision(transition).await?;
+        self.put_revision_bytes(&transition.file, bytes, own).await
+    }
+
+    /// The sidecar that this transition makes true, as it is written.
+    pub(crate) async fn revision(&self, transition: &Transition) -> Result<Bytes, AttemptError> {
+        let sidecar = self
+            .sidecar_of(
+                &transition.file,
+                &transition.derivatives,
+                transition.record.as_ref(),
+            )
+            .await?;
+        let bytes = sidecar
+            .encode_fitting()
+            .map_err(|refusal| AttemptError::Retry(refusal.to_string()))?;
+        Ok(bytes.into())
+    }
+
+    /// Writes a revision, if there is none, or over its own one of this generation; returns its generation.
+    pub(crate) async fn put_revision_bytes(
+        &self,
+        file: &File,
+        bytes: Bytes,
+        own: Option<String>,
+    ) -> Result<String, AttemptError> {
         let path = ObjectPath::new(&file.bucket, sidecar_key(&file.key, file.epoch));
         let options = PutOptions {
             attributes: ObjectAttributes {
@@ -331,16 +345,13 @@ impl App {
                 ..ObjectAttributes::default()
             },
             conditions: WriteConditions {
-                if_absent: revision == Revision::Contended,
+                if_absent: own.is_none(),
+                if_generation: own,
                 ..WriteConditions::default()
             },
         };
-        match self
-            .objects
-            .put(&path, options, PutBody::from_bytes(Bytes::from(bytes)))
-            .await
-        {
-            Ok(_) => Ok(()),
+        match self.objects.put(&path, options, PutBody::from_bytes(bytes)).await {
+            Ok(info) => Ok(info.generation),
             Err(ObjectError::PreconditionFailed(_)) => Err(AttemptError::Overtaken),
             Err(error) => Err(error.into()),
         }

@@ -4,7 +4,7 @@ use cloakroom_core::checksum::Sha256Digest;
 use cloakroom_core::collection::Collection;
 use cloakroom_core::file::{File, FileError, Verified, checksum_mismatch};
 use cloakroom_core::media::{self, MediaType, SNIFF_BYTES};
-use cloakroom_core::ports::objects::{GetOptions, ObjectPath, ReadConditions};
+use cloakroom_core::ports::objects::{GetOptions, ObjectError, ObjectPath, ReadConditions};
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 
@@ -45,7 +45,15 @@ impl App {
                     ..GetOptions::default()
                 },
             )
-            .await?;
+            .await
+            .map_err(|error| match error {
+                // It stood there a moment ago. A worker that lost its claim may still promote it; which bytes stand where is
+                // asked again, and the attempt is not held against the file.
+                ObjectError::NotFound | ObjectError::PreconditionFailed(_) => {
+                    AttemptError::Unavailable("the bytes were moved while they were looked for".to_owned())
+                }
+                other => other.into(),
+            })?;
         let mut hash = Sha256::new();
         let mut head = Vec::with_capacity(SNIFF_BYTES);
         let mut size_bytes = 0;

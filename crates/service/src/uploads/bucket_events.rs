@@ -6,9 +6,9 @@ mod notification;
 
 use std::collections::BTreeSet;
 
+use cloakroom_core::error::ErrorCode;
 use cloakroom_core::file::FileState;
 use cloakroom_core::key::notified_staging_key;
-use cloakroom_core::ports::metadata::MetadataError;
 
 use self::notification::{Happening, Notification, Record};
 use super::RACES_MAX;
@@ -40,6 +40,8 @@ pub enum RecordOutcome {
     Removed,
     /// Spelled like a staging key, but no upload of ours writes there.
     Unknown,
+    /// The mode of the store does not allow that it is taken in.
+    Closed,
     /// Not about a staging object.
     Ignored,
     /// The store tried whether we listen.
@@ -58,6 +60,7 @@ impl RecordOutcome {
         Self::Absent,
         Self::Removed,
         Self::Unknown,
+        Self::Closed,
         Self::Ignored,
         Self::Test,
         Self::Subscription,
@@ -73,6 +76,7 @@ impl RecordOutcome {
             Self::Absent => "absent",
             Self::Removed => "removed",
             Self::Unknown => "unknown",
+            Self::Closed => "closed",
             Self::Ignored => "ignored",
             Self::Test => "test",
             Self::Subscription => "subscription",
@@ -194,6 +198,13 @@ impl App {
             if upload.staging_key != key {
                 return Ok(RecordOutcome::Unknown);
             }
+            match self.admit_ticket(&file.bucket) {
+                Ok(()) => {}
+                Err(refusal) if refusal.code == ErrorCode::Unavailable => {
+                    return Err(ServiceError::Unavailable(refusal.message));
+                }
+                Err(_) => return Ok(RecordOutcome::Closed),
+            }
             let Some(info) = self.staging_object(&file, &upload).await? else {
                 return Ok(RecordOutcome::Absent);
             };
@@ -211,7 +222,7 @@ impl App {
                     None => return Ok(RecordOutcome::Settled),
                 },
             };
-            match self.metadata.apply(transition).await {
+            match self.commit_confirm(transition, Some(&upload)).await {
                 Ok(()) => {
                     tracing::info!(
                         event = "bucket_event",
@@ -228,8 +239,8 @@ impl App {
                     }
                     return Ok(outcome);
                 }
-                Err(MetadataError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) if error.code() == ErrorCode::Conflict => {}
+                Err(error) => return Err(error),
             }
         }
         Err(ServiceError::Unavailable(

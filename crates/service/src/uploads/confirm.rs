@@ -82,6 +82,9 @@ impl App {
         let Ok(collection) = self.collection(&file.collection) else {
             return Ok(false);
         };
+        if self.admit_ticket(&file.bucket).is_err() {
+            return Ok(false);
+        }
         let Some(info) = self.staging_object(file, &upload).await? else {
             return Ok(false);
         };
@@ -89,14 +92,14 @@ impl App {
         else {
             return Ok(false);
         };
-        match self.metadata.apply(transition).await {
+        match self.commit_confirm(transition, Some(&upload)).await {
             Ok(()) => {
                 metrics::counter!("cloakroom_uploads_confirmed_total", "collection" => collection.name.clone())
                     .increment(1);
                 Ok(true)
             }
-            Err(MetadataError::Conflict) => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(error) if error.code() == ErrorCode::Conflict => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -106,6 +109,7 @@ impl App {
         file: &File,
         request: &ConfirmUpload,
     ) -> std::result::Result<File, ConfirmError> {
+        self.admit_ticket(&file.bucket)?;
         let upload = self
             .metadata
             .upload(file.id)
@@ -137,9 +141,11 @@ impl App {
             admit_metadata(&transition.file)?;
         }
         let confirmed = transition.file.clone();
-        match self.metadata.apply(transition).await {
+        // Again, for the store took its time.
+        self.admit_ticket(&file.bucket)?;
+        match self.commit_confirm(transition, Some(&upload)).await {
             Ok(()) => {}
-            Err(MetadataError::Conflict) => return Err(ConfirmError::LostRace),
+            Err(error) if error.code() == ErrorCode::Conflict => return Err(ConfirmError::LostRace),
             Err(error) => return Err(error.into()),
         }
         tracing::info!(

@@ -4,6 +4,7 @@ mod batch;
 mod bucket_events;
 mod confirm;
 mod multipart;
+mod notes;
 mod observe;
 mod receive;
 mod sign;

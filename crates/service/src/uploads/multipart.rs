@@ -72,6 +72,7 @@ impl App {
             .into());
         }
         let (file, upload, multipart_id) = self.open_multipart(principal, id).await?;
+        self.admit_ticket(&file.bucket)?;
         let collection = self.collection(&file.collection)?;
         let path = ObjectPath::new(&file.bucket, &upload.staging_key);
         let now = self.now();
@@ -116,6 +117,7 @@ impl App {
         let file = self.file_for(principal, Action::Write, id).await?;
         if file.state.is_open() {
             let (file, upload, multipart_id) = self.open_multipart(principal, id).await?;
+            self.admit_ticket(&file.bucket)?;
             self.put_together(&file, &upload, &multipart_id, parts).await?;
         }
         self.confirm_upload(principal, id, ConfirmUpload::default()).await
@@ -174,7 +176,13 @@ impl App {
             };
             let transition = file.reap(&upload, "aborted", &self.occasion(&principal.subject))?;
             match self.metadata.apply(transition).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    // A confirm that died may have left one; the job that follows removes what this does not.
+                    if let Err(error) = self.remove_confirm_note(&file.bucket, &upload.staging_key).await {
+                        tracing::warn!(file_id = %id, %error, "a confirm note waits for the job");
+                    }
+                    return Ok(());
+                }
                 Err(MetadataError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -64,7 +64,7 @@ impl App {
     }
 
     /// Whether a signed upload may still write to its staging key: once its file is confirmed, a URL that is used
-    /// again changes nothing (I2).
+    /// again changes nothing (I2), and once its store is closed nothing comes in any more.
     pub async fn admits_upload(&self, key: &str) -> Result<bool> {
         let Some(id) = staging_file_id(key) else {
             return Ok(true);
@@ -73,6 +73,6 @@ impl App {
             .metadata
             .file(id)
             .await?
-            .is_some_and(|file| file.state.is_open()))
+            .is_some_and(|file| file.state.is_open() && self.admit_ticket(&file.bucket).is_ok()))
     }
 }

@@ -16,6 +16,7 @@ use cloakroom_core::ports::metadata::{Inserted, MetadataError, NewFile};
 use cloakroom_core::ports::objects::{MultipartOptions, ObjectAttributes, ObjectPath};
 use cloakroom_core::ports::signer::{SignedForm, SignedRequest, UploadConstraints};
 use cloakroom_core::record::{Record, RecordKey};
+use cloakroom_core::storage::StorageAction;
 use cloakroom_core::upload::{SINGLE_PUT_BYTES_MAX, Upload, UploadMethod, part_size_bytes};
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
@@ -113,6 +114,7 @@ impl App {
     ) -> Result<Prepared> {
         let collection = Arc::clone(self.collection(&request.collection)?);
         let content_type = admit_request(principal, &collection, &request)?;
+        self.admit(StorageAction::Create, &collection.bucket)?;
         let owner = Self::owner_of_new(principal, request.owner.as_deref())?;
         let method = self.upload_method(&collection, request.method, request.size_bytes)?;
         let record = self
@@ -316,8 +318,10 @@ impl App {
             None if too_large_for_one => UploadMethod::Multipart,
             None => collection.default_method,
         };
-        if !self.policy.methods.contains(&method) {
-            let offered: Vec<&str> = self.policy.methods.iter().map(|m| m.as_str()).collect();
+        let methods = self.stores.methods(&collection.bucket);
+        let methods = methods.unwrap_or(&self.policy.methods);
+        if !methods.contains(&method) {
+            let offered: Vec<&str> = methods.iter().map(|m| m.as_str()).collect();
             return Err(Refusal::new(
                 ErrorCode::MethodNotOffered,
                 format!(
@@ -482,6 +486,8 @@ fn new_file(
         confirmed_at: None,
         processed_at: None,
         trash: None,
+        hold: None,
+        unarchived_at: None,
     }
 }
 

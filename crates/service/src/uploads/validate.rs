@@ -1,16 +1,13 @@
 //! What a name, a description and metadata may be.
 
-use cloakroom_core::checksum::Sha256Digest;
 use cloakroom_core::error::{ErrorCode, Refusal};
-use cloakroom_core::file::{File, Verified};
-use cloakroom_core::format::sidecar_v1::{SIDECAR_BYTES_MAX, SidecarV1};
+use cloakroom_core::file::File;
+use cloakroom_core::format::sidecar_v1::SidecarV1;
 
 /// Longest file name, in characters (S1: `VARCHAR(255)`).
 const FILENAME_CHARS_MAX: usize = 255;
 /// Longest description, in characters.
 const DESCRIPTION_CHARS_MAX: usize = 2_000;
-/// Room in a sidecar that is kept free for what processors find.
-const SIDECAR_FACTS_BYTES: usize = 1_024;
 
 /// A file name is shown to people and sent in headers: 1 to 255 characters, none of them a control character or a
 /// path separator.
@@ -52,8 +49,7 @@ pub(crate) fn validate_description(description: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether the file's sidecar will hold its name, description, record and metadata (I6), with room for what
-/// processors find.
+/// Whether the file's sidecar will hold its name, description, record and metadata (I6), whatever happens to the file.
 pub(crate) fn admit_metadata(file: &File) -> Result<(), Refusal> {
     if contains_nul(&serde_json::Value::Object(file.metadata.clone())) {
         return Err(
@@ -61,29 +57,7 @@ pub(crate) fn admit_metadata(file: &File) -> Result<(), Refusal> {
                 .with("field", "metadata"),
         );
     }
-    let mut probe = file.clone();
-    probe.facts.clear();
-    probe.verified = Some(Verified {
-        sha256: Sha256Digest([0; 32]),
-        size_bytes: u64::MAX,
-        content_type: file.declared.content_type.clone(),
-    });
-    let Some(sidecar) = SidecarV1::of(&probe, &[]) else {
-        return Ok(());
-    };
-    let bytes = sidecar.encode()?.len();
-    let bytes_max = SIDECAR_BYTES_MAX - SIDECAR_FACTS_BYTES;
-    if bytes > bytes_max {
-        return Err(Refusal::new(
-            ErrorCode::MetadataTooLarge,
-            format!(
-                "Name, description and metadata need {bytes} bytes beside the file and may need {bytes_max}."
-            ),
-        )
-        .with("sidecar_bytes", bytes)
-        .with("sidecar_bytes_max", bytes_max));
-    }
-    Ok(())
+    SidecarV1::admit(file)
 }
 
 /// PostgreSQL keeps no NUL in text or JSON, so no database is asked to.

@@ -1,6 +1,5 @@
 //! An instance without the protocols in front: real stores, a clock and randomness of the test's.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +7,10 @@ use cloakroom_core::JsonObject;
 use cloakroom_core::access::{Credential, Principal, Role};
 use cloakroom_core::collection::Collection;
 use cloakroom_core::file::{File, FileState};
-use cloakroom_core::id::{FileId, WorkerId};
+use cloakroom_core::id::{FileId, OperationId, WorkerId};
 use cloakroom_core::job::JobState;
+use cloakroom_core::operation::{Finding, Operation, OperationKind};
+use cloakroom_core::ports::administration::AdministrationStore;
 use cloakroom_core::ports::leases::Leases;
 use cloakroom_core::ports::metadata::MetadataStore;
 use cloakroom_core::ports::objects::{
@@ -27,13 +28,14 @@ use cloakroom_objects::local::{LocalOptions, LocalStore};
 use cloakroom_objects::s3::{S3Options, S3Store};
 use cloakroom_service::App;
 use cloakroom_service::app::Policy;
+use cloakroom_service::stores::StoreRegistry;
 use cloakroom_service::uploads::{ConfirmUpload, SignUpload, SignedUpload};
 use cloakroom_signing::{Addressing, Credentials, Endpoint};
 use cloakroom_testkit::clock::{MockClock, WallClock};
 use cloakroom_testkit::random::SeededRandom;
 use cloakroom_testkit::servers;
 use cloakroom_worker::signals::LocalSignals;
-use cloakroom_worker::{WorkerOptions, janitor, runner};
+use cloakroom_worker::{WorkerOptions, janitor, operations, runner};
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
@@ -58,7 +60,11 @@ pub enum Store {
     Ceph,
 }
 
-type Metadata = (Arc<dyn MetadataStore>, Arc<dyn Leases>);
+type Metadata = (
+    Arc<dyn MetadataStore>,
+    Arc<dyn AdministrationStore>,
+    Arc<dyn Leases>,
+);
 
 fn sqlite(directory: &TempDir, signals: Arc<dyn Signals>) -> Metadata {
     let store = SqliteStore::open(SqliteOptions {
@@ -70,7 +76,7 @@ fn sqlite(directory: &TempDir, signals: Arc<dyn Signals>) -> Metadata {
         ..SqliteOptions::new(directory.path().join("test.db"))
     });
     let store = Arc::new(store.expect("a database"));
-    (Arc::clone(&store) as _, store)
+    (Arc::clone(&store) as _, Arc::clone(&store) as _, store)
 }
 
 async fn postgres(signals: Arc<dyn Signals>) -> Metadata {
@@ -83,7 +89,7 @@ async fn postgres(signals: Arc<dyn Signals>) -> Metadata {
         ..PostgresOptions::new(servers::postgres_url())
     });
     let store = Arc::new(store.await.expect("a database"));
-    (Arc::clone(&store) as _, store)
+    (Arc::clone(&store) as _, Arc::clone(&store) as _, store)
 }
 
 fn local(directory: &TempDir) -> (Arc<dyn ObjectStore>, String) {
@@ -107,12 +113,17 @@ fn ceph() -> (Arc<dyn ObjectStore>, String) {
 
 /// The stores, which outlive every process that works on them.
 pub struct Stores {
-    _directory: TempDir,
+    directory: Arc<TempDir>,
+    /// Of databases that came later.
+    _later: Option<TempDir>,
     pub metadata: Arc<dyn MetadataStore>,
+    pub administration: Arc<dyn AdministrationStore>,
     #[allow(dead_code, reason = "elections are tested in one of the programs")]
     pub leases: Arc<dyn Leases>,
     pub objects: Arc<dyn ObjectStore>,
     pub bucket: String,
+    /// Collections of the test's own, beside those that every test has.
+    pub collections: Vec<Collection>,
     pub clock: Arc<MockClock>,
     random: Arc<SeededRandom>,
     signals: Arc<LocalSignals>,
@@ -123,7 +134,7 @@ impl Stores {
     pub async fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let signals = Arc::new(LocalSignals::new());
-        let (metadata, leases) = match PAIR.database {
+        let (metadata, administration, leases) = match PAIR.database {
             Database::Sqlite => sqlite(&directory, Arc::clone(&signals) as _),
             Database::Postgres => postgres(Arc::clone(&signals) as _).await,
         };
@@ -133,26 +144,57 @@ impl Stores {
         };
         objects.create_bucket(&bucket).await.expect("a bucket");
         Self {
-            _directory: directory,
+            directory: Arc::new(directory),
+            _later: None,
             leases,
             metadata,
+            administration,
             objects,
             bucket,
+            collections: vec![],
             clock: Arc::new(MockClock::new()),
             random: Arc::new(SeededRandom::new(11)),
             signals,
         }
     }
 
+    /// The same objects, and a database that knows nothing.
+    pub async fn with_fresh_database(&self) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (metadata, administration, leases) = match PAIR.database {
+            Database::Sqlite => sqlite(&directory, Arc::clone(&self.signals) as _),
+            Database::Postgres => postgres(Arc::clone(&self.signals) as _).await,
+        };
+        Self {
+            directory: Arc::clone(&self.directory),
+            _later: Some(directory),
+            metadata,
+            administration,
+            leases,
+            objects: Arc::clone(&self.objects),
+            bucket: self.bucket.clone(),
+            collections: self.collections.clone(),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+            signals: Arc::clone(&self.signals),
+        }
+    }
+
     /// A process over these stores.
     pub fn start(&self) -> Process {
-        self.start_with(Arc::clone(&self.metadata), Arc::clone(&self.objects), vec![])
+        self.start_with(
+            Arc::clone(&self.metadata),
+            Arc::clone(&self.administration),
+            Arc::clone(&self.objects),
+            vec![],
+        )
     }
 
     /// A process that sees the stores through others, with these processors.
     pub fn start_with(
         &self,
         metadata: Arc<dyn MetadataStore>,
+        administration: Arc<dyn AdministrationStore>,
         objects: Arc<dyn ObjectStore>,
         processors: Vec<Arc<dyn Processor>>,
     ) -> Process {
@@ -173,20 +215,28 @@ impl Stores {
             auto_confirm: true,
             ..Collection::new("auto", &self.bucket)
         };
-        let collections = [files, strict, auto].map(|c| (c.name.clone(), Arc::new(c)));
+        let collections = [files, strict, auto]
+            .into_iter()
+            .chain(self.collections.iter().cloned())
+            .map(|c| (c.name.clone(), Arc::new(c)));
         let app = App {
             metadata,
+            administration,
             objects,
+            stores: Arc::new(StoreRegistry::single([self.bucket.as_str()])),
             signer: Arc::new(NoUrls),
             clock: Arc::clone(&self.clock) as _,
             random: Arc::clone(&self.random) as _,
             signals: Arc::clone(&self.signals) as _,
-            collections: BTreeMap::from(collections),
+            collections: collections.collect(),
             processors: processors
                 .into_iter()
                 .map(|processor| (processor.name(), processor))
                 .collect(),
-            policy: Policy::default(),
+            policy: Policy {
+                home_bucket: self.bucket.clone(),
+                ..Policy::default()
+            },
         };
         Process {
             app: Arc::new(app),
@@ -273,6 +323,28 @@ impl Later for MockClock {
     }
 }
 
+/// What came of an operation.
+pub struct Report {
+    pub operation: Operation,
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Kind, key and action of every line, sorted.
+    pub fn lines(&self) -> Vec<(&str, &str, &str)> {
+        let mut lines: Vec<_> = self
+            .findings
+            .iter()
+            .map(|line| {
+                let key = line.key.as_deref().unwrap_or_default();
+                (line.kind.as_str(), key, line.action.as_str())
+            })
+            .collect();
+        lines.sort_unstable();
+        lines
+    }
+}
+
 /// One process: the use cases and a worker.
 #[derive(Clone)]
 pub struct Process {
@@ -322,6 +394,34 @@ impl Process {
         let mut options = WorkerOptions::new(WorkerId("test".to_owned()));
         options.lease = Duration::from_secs(15);
         runner::run_due(&self.app, &options).await;
+    }
+
+    /// An operation, from its beginning to its end.
+    pub async fn operate(&self, kind: OperationKind, options: serde_json::Value) -> Report {
+        let asked = self
+            .app
+            .start_operation(&person("ada", Role::Admin), kind, object(options))
+            .await
+            .expect("begun");
+        self.run_operations().await;
+        self.report(asked.id).await
+    }
+
+    /// Runs the operations that wait.
+    pub async fn run_operations(&self) {
+        let options = WorkerOptions::new(WorkerId("test".to_owned()));
+        operations::run_due(&self.app, &options).await;
+    }
+
+    /// What came of an operation.
+    pub async fn report(&self, id: OperationId) -> Report {
+        let administration = &self.app.administration;
+        let operation = administration.operation(id).await.expect("an answer");
+        let findings = administration.findings(id, 0, 1_000).await.expect("findings");
+        Report {
+            operation: operation.expect("an operation"),
+            findings: findings.items,
+        }
     }
 
     /// Every sweep, then what it made due, until the leases of dead processes are over and nothing is left to do.

@@ -179,7 +179,12 @@ async fn what_cannot_be_read_changes_nothing() {
 async fn an_outage_is_met_once_and_what_was_not_done_is_done_later() {
     let stores = Stores::new().await;
     let objects = OutageObjects::new(Arc::clone(&stores.objects));
-    let process = stores.start_with(Arc::clone(&stores.metadata), Arc::clone(&objects) as _, vec![]);
+    let process = stores.start_with(
+        Arc::clone(&stores.metadata),
+        Arc::clone(&stores.administration),
+        Arc::clone(&objects) as _,
+        vec![],
+    );
     let mut sent = Vec::new();
     for _ in 0..3 {
         let signed = process.sign_in("auto", b"sent").await;
@@ -217,7 +222,7 @@ async fn events_client_and_sweeper_at_the_same_time_make_one_transition() {
         let ann = ann();
         let client = process.app.confirm_upload(&ann, id, ConfirmUpload::default());
         let sweeper = process.app.sweep_arrived_uploads();
-        let (events, (client, swept)) = join(events, join(client, sweeper)).await;
+        let (events, (client, swept)) = Box::pin(join(events, join(client, sweeper))).await;
         for received in events {
             received.expect("taken over");
         }

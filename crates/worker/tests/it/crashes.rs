@@ -2,11 +2,16 @@
 //! acknowledged is kept, what was not is gone, and nothing is left over.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use cloakroom_core::file::{FilePatch, FileState};
 use cloakroom_core::id::FileId;
+use cloakroom_core::job::{Job, JobState};
+use cloakroom_core::media::MediaType;
+use cloakroom_core::ports::processor::{Processor, ProcessorError, ProcessorInput, ProcessorOutput};
 use cloakroom_service::uploads::ConfirmUpload;
-use cloakroom_testkit::crashes::{CrashPlan, CrashingMetadata, CrashingObjects};
+use cloakroom_testkit::crashes::{CrashPlan, CrashingAdministration, CrashingMetadata, CrashingObjects};
 use jiff::SignedDuration;
 
 use crate::app::{Process, Stores, ann, object};
@@ -20,6 +25,10 @@ fn doomed(stores: &Stores, plan: &Arc<CrashPlan>) -> Process {
     stores.start_with(
         Arc::new(CrashingMetadata {
             inner: Arc::clone(&stores.metadata),
+            crash: Arc::clone(plan),
+        }),
+        Arc::new(CrashingAdministration {
+            inner: Arc::clone(&stores.administration),
             crash: Arc::clone(plan),
         }),
         Arc::new(CrashingObjects {
@@ -87,6 +96,87 @@ async fn assert_ready_and_clean(stores: &Stores, id: FileId, point: usize) {
     let keys = stores.keys().await;
     let sidecar = format!("{}.{}.attr.json", file.key, file.epoch);
     assert_eq!(keys, [file.key.clone(), sidecar], "died at {point}");
+}
+
+/// Fails the first time, as if something were away for a moment.
+#[derive(Default)]
+struct FailsOnce(AtomicBool);
+
+#[async_trait]
+impl Processor for FailsOnce {
+    fn name(&self) -> &'static str {
+        "fails_once"
+    }
+
+    fn accepts(&self, _: &MediaType) -> bool {
+        true
+    }
+
+    async fn process(&self, _: ProcessorInput<'_>) -> Result<ProcessorOutput, ProcessorError> {
+        if self.0.swap(true, Ordering::Relaxed) {
+            Ok(ProcessorOutput::default())
+        } else {
+            Err(ProcessorError::Retry("not now".to_owned()))
+        }
+    }
+}
+
+async fn only_job(stores: &Stores) -> Job {
+    let mut jobs = stores.metadata.jobs(None, None, 10).await.expect("jobs").items;
+    assert_eq!(jobs.len(), 1, "{jobs:?}");
+    jobs.remove(0)
+}
+
+/// As many attempts as a job has, and all but the last of them ended with the worker.
+#[tokio::test]
+async fn dead_workers_are_not_held_against_a_job() {
+    let stores = Stores::new().await;
+    let id = stores.start().upload(CONTENT).await;
+    for _ in 0..2 {
+        assert!(!run_doomed(&stores, 3, async |process| process.work().await).await);
+        stores.clock.advance(SignedDuration::from_mins(1));
+    }
+    let process = stores.start_with(
+        Arc::clone(&stores.metadata),
+        Arc::clone(&stores.administration),
+        Arc::clone(&stores.objects),
+        vec![Arc::new(FailsOnce::default())],
+    );
+    process.work().await;
+    let job = only_job(&stores).await;
+    assert_eq!(
+        (job.state, job.attempt, job.failures),
+        (JobState::Ready, 3, 1),
+        "the first passing error is not the last"
+    );
+    let wait = job.run_at.duration_since(process.app.now());
+    assert!(
+        wait <= SignedDuration::from_millis(1_500),
+        "the wait after one failure: {wait:#}"
+    );
+    stores.clock.advance(SignedDuration::from_mins(1));
+    process.work().await;
+    assert_eq!(stores.file(id).await.state, FileState::Ready);
+    // What the dead ones had begun is ended by whoever sweeps.
+    process.recover().await;
+    assert_ready_and_clean(&stores, id, 3).await;
+}
+
+/// It is begun twenty times more than it may fail, and no more.
+#[tokio::test]
+async fn a_job_that_kills_every_worker_comes_to_an_end() {
+    let stores = Stores::new().await;
+    let id = stores.start().upload(CONTENT).await;
+    for _ in 0..23 {
+        assert!(!run_doomed(&stores, 3, async |process| process.work().await).await);
+        stores.clock.advance(SignedDuration::from_mins(1));
+    }
+    stores.start().work().await;
+    let file = stores.file(id).await;
+    assert_eq!(file.state, FileState::Failed);
+    let jobs = stores.metadata.jobs(Some(JobState::Dead), None, 10).await;
+    let dead = jobs.expect("jobs").items;
+    assert_eq!((dead.len(), dead[0].attempt, dead[0].failures), (1, 24, 0));
 }
 
 #[tokio::test]

@@ -1,11 +1,21 @@
 //! The main job over real stores: SQLite and local files. The same tests run on the other pairs as `tests/<pair>`.
 
 mod app;
+mod archive;
 mod bucket_events;
+mod cascades;
 mod crashes;
 mod election;
+mod garbage;
+mod holds;
+mod interruptions;
 mod main_job;
+mod modes;
+mod operations;
+mod rebuild;
 mod recovery;
+mod retention;
+mod verify;
 mod webhooks;
 mod zombies;
 

@@ -16,6 +16,7 @@ use cloakroom_core::ports::processor::{
     MadeDerivative, Processor, ProcessorError, ProcessorInput, ProcessorOutput,
 };
 use cloakroom_core::record::RecordKey;
+use cloakroom_service::cascading::Deletion;
 use cloakroom_service::uploads::{ConfirmUpload, SignUpload};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -288,7 +289,7 @@ async fn a_record_takes_its_children_and_files_along() {
     let foreign = app.record(&bob, &key("artifact/1")).await.expect_err("refused");
     assert_eq!(foreign.code(), ErrorCode::RecordNotFound);
 
-    app.delete_record(&ann(), &key("session/1"))
+    app.delete_record(&ann(), &key("session/1"), Deletion::default())
         .await
         .expect("deleted");
     assert_eq!(stores.file(id).await.state, FileState::Trashed);
@@ -328,6 +329,7 @@ async fn process_with(
     let stores = Stores::new().await;
     let process = stores.start_with(
         Arc::clone(&stores.metadata),
+        Arc::clone(&stores.administration),
         Arc::clone(&stores.objects),
         vec![Arc::new(Scripted { outcome })],
     );

@@ -48,10 +48,10 @@ async fn a_confirm_at_the_last_moment_wins_or_is_told() {
         process.send(&signed, b"late").await;
         stores.clock.advance(SignedDuration::from_hours(25));
         let id = signed.file.id;
-        let (confirmed, swept) = join(
+        let (confirmed, swept) = Box::pin(join(
             process.app.confirm_upload(&ann(), id, ConfirmUpload::default()),
             process.app.sweep_expired_uploads(),
-        )
+        ))
         .await;
         swept.expect("swept");
         process.work().await;

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use cloakroom_core::event::EventKind;
 use cloakroom_core::file::{FilePatch, FileState};
 use cloakroom_core::id::FileId;
-use cloakroom_testkit::crashes::{CrashPlan, CrashingMetadata, CrashingObjects};
+use cloakroom_testkit::crashes::{CrashPlan, CrashingAdministration, CrashingMetadata, CrashingObjects};
 use jiff::SignedDuration;
 use sha2::{Digest as _, Sha256};
 
@@ -42,6 +43,10 @@ fn sleeper(stores: &Stores, plan: &Arc<CrashPlan>) -> Process {
     stores.start_with(
         Arc::new(CrashingMetadata {
             inner: Arc::clone(&stores.metadata),
+            crash: Arc::clone(plan),
+        }),
+        Arc::new(CrashingAdministration {
+            inner: Arc::clone(&stores.administration),
             crash: Arc::clone(plan),
         }),
         Arc::new(CrashingObjects {
@@ -208,6 +213,19 @@ async fn a_change_of_metadata_that_stood_still_does_not_undo_a_later_one() {
             sidecar.expect("a sidecar").filename,
             file.filename,
             "stood still at {point}: sidecar and row agree ({keys:?})"
+        );
+        let events = stores
+            .metadata
+            .timeline(id, None, 100)
+            .await
+            .expect("events")
+            .items;
+        let hers = events
+            .iter()
+            .filter(|event| event.kind == EventKind::Updated && event.actor == "ann");
+        assert!(
+            hers.count() <= 2,
+            "stood still at {point}: each change happens once: {events:#?}"
         );
         stores.assert_history(id).await;
         stores.assert_quiet().await;
