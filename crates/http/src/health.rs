@@ -13,6 +13,20 @@ use utoipa::ToSchema;
 use crate::problem::{Problem, Result};
 use crate::state::HttpState;
 
+/// A store's mode, for whoever asks whether it can be worked in.
+#[derive(Serialize, ToSchema)]
+#[schema(as = StoreHealth)]
+pub struct StoreHealthBody {
+    /// Its name.
+    #[schema(example = "main")]
+    name: String,
+    /// How far it is open: `edit`, `rw`, `ro`, `ar`.
+    #[schema(example = "edit")]
+    mode: &'static str,
+    /// Whether it closes.
+    draining: bool,
+}
+
 /// A healthy answer.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health)]
@@ -25,6 +39,10 @@ pub struct HealthBody {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     degraded: Vec<&'static str>,
+    /// How far the stores are open. Left out where that is not asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    stores: Vec<StoreHealthBody>,
 }
 
 /// What runs here.
@@ -75,6 +93,7 @@ pub async fn get_liveness() -> Json<HealthBody> {
     Json(HealthBody {
         status: "ok",
         degraded: Vec::new(),
+        stores: Vec::new(),
     })
 }
 
@@ -112,6 +131,7 @@ pub async fn get_readiness(State(state): State<HttpState>) -> Result<Json<Health
         return Ok(Json(HealthBody {
             status: "ok",
             degraded: degraded(&state),
+            stores: stores(&state),
         }));
     }
     for probe in probes.iter() {
@@ -130,6 +150,20 @@ pub async fn get_readiness(State(state): State<HttpState>) -> Result<Json<Health
         format!("No healthy answer from: {}.", failing.join(", ")),
     )
     .with("failing", failing))
+}
+
+fn stores(state: &HttpState) -> Vec<StoreHealthBody> {
+    let registry = &state.app.stores;
+    let states = registry
+        .definitions()
+        .filter_map(|store| registry.state(&store.name));
+    states
+        .map(|state| StoreHealthBody {
+            name: state.name,
+            mode: state.mode.as_str(),
+            draining: state.draining_until.is_some(),
+        })
+        .collect()
 }
 
 fn degraded(state: &HttpState) -> Vec<&'static str> {

@@ -1,18 +1,20 @@
 //! The HTTP front: it translates between HTTP and the use cases, and decides nothing itself.
 //!
 //! [`mod@router`] has every route on one page. A request passes [`observe`] (id, span, log line, metrics, panics,
-//! rendering of problems), CORS, then the extractors of its handler: [`auth::Caller`] first, so nothing of a request
-//! is read before its sender is known; then path, query and body, each strict. Handlers live under [`api`], one
-//! endpoint or close group per file. Errors of every layer become answers in [`problem`] alone.
+//! rendering of problems), [`cross_origin`], then the extractors of its handler: [`auth::Caller`] first, so nothing of
+//! a request is read before its sender is known; then path, query and body, each strict. Handlers live under [`api`],
+//! one endpoint or close group per file. Errors of every layer become answers in [`problem`] alone.
 
 pub mod api;
 pub mod auth;
 pub mod client_address;
+pub mod cross_origin;
 pub mod docs_page;
 pub mod extract;
 pub mod health;
 pub mod limits;
 mod linger;
+mod meters;
 pub mod metrics;
 pub mod observe;
 pub mod openapi;

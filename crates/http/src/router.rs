@@ -16,7 +16,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{admin, bucket_events, collections, files, me, records, uploads};
-use crate::observe::observe;
+use crate::cross_origin::CrossOrigin;
+use crate::observe::{observe, observe_and_admit_scripts};
 use crate::problem::Problem;
 use crate::state::{HttpSettings, HttpState};
 use crate::{docs_page, health, metrics, openapi};
@@ -43,6 +44,9 @@ fn api() -> OpenApiRouter<HttpState> {
             files::change::delete_file
         ))
         .routes(routes!(files::change::restore_file))
+        .routes(routes!(files::hold::hold_file, files::hold::release_file))
+        .routes(routes!(files::archive::archive_file))
+        .routes(routes!(files::archive::unarchive_file))
         .routes(routes!(files::status::get_file_status))
         .routes(routes!(files::download::download_file))
         .routes(routes!(files::download::download_derivative))
@@ -67,6 +71,24 @@ fn api() -> OpenApiRouter<HttpState> {
             admin::service_tokens::list_service_tokens
         ))
         .routes(routes!(admin::service_tokens::revoke_service_token))
+        .routes(routes!(admin::stores::list_stores))
+        .routes(routes!(admin::stores::get_store))
+        .routes(routes!(admin::stores::change_store_mode))
+        .routes(routes!(
+            admin::operations::start_operation,
+            admin::operations::list_operations
+        ))
+        .routes(routes!(
+            admin::operations::get_operation,
+            admin::operations::cancel_operation
+        ))
+        .routes(routes!(admin::operations::list_findings))
+        .routes(routes!(admin::owners::delete_owner))
+        .routes(routes!(admin::garbage::list_garbage))
+        .routes(routes!(admin::garbage::keep_garbage))
+        .routes(routes!(admin::garbage::trash_garbage))
+        .routes(routes!(admin::audit::list_audit_entries))
+        .routes(routes!(admin::audit::get_totals))
 }
 
 /// For whoever runs it; nobody has to sign in.
@@ -85,11 +107,14 @@ pub fn router(state: HttpState) -> Router {
     let (router, document) = parts(&state.settings);
     // Serialising what was built from string literals cannot fail.
     let document = Document(Bytes::from(document.to_json().unwrap_or_default()));
+    let cross_origin = CrossOrigin::by(cors(&state.settings));
     router
         .layer(axum::Extension(document))
         .fallback(no_such_route)
-        .layer(cors(&state.settings))
-        .layer(from_fn_with_state(state.clone(), observe))
+        .layer(from_fn_with_state(
+            (state.clone(), cross_origin),
+            observe_and_admit_scripts,
+        ))
         .with_state(state)
 }
 

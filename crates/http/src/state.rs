@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use cloakroom_core::ports::administration::Totals;
 use cloakroom_core::ports::limits::{Rate, RateLimiter};
 use cloakroom_core::ports::metadata::Statistics;
 use cloakroom_service::App;
@@ -17,6 +18,7 @@ use crate::api::bucket_events::BucketEventsToken;
 use crate::auth::Authenticator;
 use crate::auth::attempts::RefusedNetworks;
 use crate::limits::StreamSlots;
+use crate::meters::Meters;
 use crate::rate_limits::SignLimits;
 
 /// What the HTTP front is told by configuration.
@@ -75,12 +77,16 @@ pub struct Inner {
     pub draining: CancellationToken,
     /// Open status streams.
     pub streams: StreamSlots,
+    /// What is counted of answers.
+    pub(crate) meters: Meters,
     /// Where too many invalid tokens came from.
     pub(crate) refused_networks: RefusedNetworks,
     /// The dependencies' last answers.
     pub(crate) probes: Timed<Arc<[Probe]>>,
     /// The last counts.
     pub(crate) statistics: Timed<Arc<Statistics>>,
+    /// The last totals.
+    pub(crate) totals: Timed<Arc<Totals>>,
 }
 
 impl HttpState {
@@ -102,9 +108,11 @@ impl HttpState {
             prometheus,
             draining,
             streams,
+            meters: Meters::default(),
             refused_networks: RefusedNetworks::default(),
             probes: Timed::new(SignedDuration::from_secs(2)),
             statistics: Timed::new(SignedDuration::from_secs(5)),
+            totals: Timed::new(SignedDuration::from_secs(5)),
         }))
     }
 }

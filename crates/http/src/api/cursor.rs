@@ -2,8 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cloakroom_core::id::{FileId, JobId};
+use cloakroom_core::id::{AuditId, FileId, JobId, OperationId};
 use cloakroom_core::ports::metadata::Cursor;
+use cloakroom_core::ports::objects::ObjectPath;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -41,17 +42,50 @@ impl Position for Cursor {
     }
 }
 
-impl Position for JobId {
+macro_rules! id_position {
+    ($($id:ty),*) => {$(
+        impl Position for $id {
+            fn to_bytes(&self) -> Vec<u8> {
+                self.0.as_bytes().to_vec()
+            }
+
+            fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                Uuid::from_slice(bytes).ok().map(Self)
+            }
+        }
+    )*};
+}
+
+id_position!(JobId, OperationId, AuditId);
+
+/// After a piece of garbage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GarbagePlace {
+    /// Where it is.
+    pub path: ObjectPath,
+    /// The multipart upload, or empty.
+    pub upload_id: String,
+}
+
+impl Position for GarbagePlace {
     fn to_bytes(&self) -> Vec<u8> {
-        self.0.as_bytes().to_vec()
+        // None of them has a NUL in it: no database takes one in a text.
+        format!("{}\0{}\0{}", self.path.bucket, self.upload_id, self.path.key).into_bytes()
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Uuid::from_slice(bytes).ok().map(Self)
+        let text = str::from_utf8(bytes).ok()?;
+        let (bucket, rest) = text.split_once('\0')?;
+        let (upload_id, key) = rest.split_once('\0')?;
+        let fits = !key.contains('\0');
+        fits.then(|| Self {
+            path: ObjectPath::new(bucket, key),
+            upload_id: upload_id.to_owned(),
+        })
     }
 }
 
-/// After the event that made this version.
+/// After the event that made this version, or after so many lines of a report.
 impl Position for u64 {
     fn to_bytes(&self) -> Vec<u8> {
         self.to_be_bytes().to_vec()

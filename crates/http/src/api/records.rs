@@ -5,11 +5,13 @@ use axum::response::{IntoResponse, Response};
 use cloakroom_core::JsonObject;
 use cloakroom_core::ports::metadata::FileQuery;
 use cloakroom_core::record::RecordKey;
+use cloakroom_service::cascading::Deletion;
 use cloakroom_service::records::PutRecord;
 use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use crate::api::admin::owners::DeletionParameters;
 use crate::api::files::list::{FileListBody, ListFilesParameters};
 use crate::api::wire::{RecordBody, RecordRef};
 use crate::auth::Caller;
@@ -104,21 +106,29 @@ pub async fn get_record(
 
 /// Delete a record.
 ///
-/// Its files go to the trash, and the records below it go the same way.
+/// Its files go to the trash, or for good with `purge_now`, and the records below it go the same way. When one of the files
+/// is on legal hold nothing is deleted, and the answer names it.
 #[utoipa::path(
     delete,
     path = "/records/{type}/{id}",
     operation_id = "delete_record",
     tag = "records",
-    params(RecordParameters),
-    responses((status = NO_CONTENT, description = "Deleted."), Refused::<404>, Refused::<409>),
+    params(RecordParameters, DeletionParameters),
+    responses((status = NO_CONTENT, description = "Deleted."), Refused::<403>, Refused::<404>, Refused::<409>),
 )]
 pub async fn delete_record(
     State(state): State<HttpState>,
     caller: Caller,
     Path(key): Path<RecordKey>,
+    Query(how): Query<DeletionParameters>,
 ) -> Result<StatusCode> {
-    state.app.delete_record(caller.principal(), &key).await?;
+    let deletion = Deletion {
+        purge_now: how.purge_now,
+    };
+    state
+        .app
+        .delete_record(caller.principal(), &key, deletion)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

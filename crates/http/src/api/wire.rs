@@ -1,10 +1,11 @@
 //! JSON shapes that several endpoints share, and how text becomes the core's nouns.
 
 use cloakroom_core::JsonObject;
+use cloakroom_core::access::{Principal, Role};
 use cloakroom_core::checksum::Sha256Digest;
 use cloakroom_core::derivative::{Derivative, DerivativeOutcome};
 use cloakroom_core::error::{ErrorCode, Refusal};
-use cloakroom_core::file::{File, FileError, FileState};
+use cloakroom_core::file::{File, FileError, FileState, Hold};
 use cloakroom_core::media::MediaType;
 use cloakroom_core::record::{Record, RecordKey};
 use jiff::Timestamp;
@@ -109,10 +110,37 @@ pub struct FileBody {
     trashed_at: Option<Timestamp>,
     /// When it will be gone for good.
     purge_at: Option<Timestamp>,
+    /// The legal hold that keeps it; shown to operators and administrators, in answers about a single file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = HoldBody, required = false)]
+    hold: Option<HoldBody>,
     /// What was made from it; in the answer about a single file.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Vec<DerivativeBody>, required = false)]
     derivatives: Option<Vec<DerivativeBody>>,
+}
+
+/// A legal hold.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Hold)]
+pub struct HoldBody {
+    /// Who ordered it.
+    by: String,
+    /// When.
+    at: Timestamp,
+    /// Why.
+    #[schema(example = "Case 2026/118.")]
+    reason: String,
+}
+
+impl From<Hold> for HoldBody {
+    fn from(hold: Hold) -> Self {
+        Self {
+            by: hold.by,
+            at: hold.at,
+            reason: hold.reason,
+        }
+    }
 }
 
 /// Why a file failed.
@@ -185,18 +213,29 @@ impl From<File> for FileBody {
             processed_at: file.processed_at,
             trashed_at: file.trash.map(|trash| trash.at),
             purge_at: file.trash.map(|trash| trash.purge_at),
+            hold: None,
             derivatives: None,
         }
     }
 }
 
 impl FileBody {
-    /// A single file with what was made from it.
-    pub fn with_derivatives(file: File, derivatives: Vec<Derivative>) -> Self {
+    /// A single file as this caller may see it: holds are for operators and administrators.
+    pub fn seen_by(principal: &Principal, file: File) -> Self {
+        let hold = file.hold.clone().filter(|_| principal.role >= Role::Operator);
+        Self {
+            hold: hold.map(HoldBody::from),
+            ..Self::from(file)
+        }
+    }
+
+    /// Adds what was made from it.
+    #[must_use]
+    pub fn with_derivatives(self, derivatives: Vec<Derivative>) -> Self {
         let derivatives = derivatives.into_iter().map(DerivativeBody::from).collect();
         Self {
             derivatives: Some(derivatives),
-            ..Self::from(file)
+            ..self
         }
     }
 }

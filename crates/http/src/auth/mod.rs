@@ -288,6 +288,19 @@ impl FromRequestParts<HttpState> for Caller {
     }
 }
 
+/// A caller who is an administrator. Everybody else is refused before anything of the request is looked at.
+pub struct Administrator(pub Arc<Principal>);
+
+impl FromRequestParts<HttpState> for Administrator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        caller.require(Role::Admin)?;
+        Ok(Self(caller.principal))
+    }
+}
+
 /// The token of `Authorization: Bearer <token>` (RFC 6750 §2.1).
 fn bearer(parts: &Parts) -> Result<&str, Problem> {
     let missing = || {

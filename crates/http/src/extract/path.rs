@@ -3,7 +3,7 @@
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{FromRequestParts, RawPathParams};
 use cloakroom_core::error::ErrorCode;
-use cloakroom_core::id::{FileId, JobId, ServiceTokenId};
+use cloakroom_core::id::{FileId, JobId, OperationId, ServiceTokenId};
 use cloakroom_core::record::RecordKey;
 use http::request::Parts;
 use uuid::Uuid;
@@ -78,6 +78,12 @@ impl FromPath for JobId {
     }
 }
 
+impl FromPath for OperationId {
+    fn from_path(parameters: &Parameters) -> Result<Self, Problem> {
+        parameters.uuid("operation_id").map(Self)
+    }
+}
+
 impl FromPath for ServiceTokenId {
     fn from_path(parameters: &Parameters) -> Result<Self, Problem> {
         parameters.uuid("token_id").map(Self)
@@ -115,5 +121,22 @@ pub struct Name(pub String);
 impl FromPath for Name {
     fn from_path(parameters: &Parameters) -> Result<Self, Problem> {
         Ok(Self(parameters.get("name")?.to_owned()))
+    }
+}
+
+/// An owner: 1 to 200 bytes without control characters.
+pub struct Owner(pub String);
+
+impl FromPath for Owner {
+    fn from_path(parameters: &Parameters) -> Result<Self, Problem> {
+        let owner = parameters.get("owner")?;
+        if owner.is_empty() || owner.len() > 200 || owner.chars().any(char::is_control) {
+            return Err(Problem::new(
+                ErrorCode::InvalidParameter,
+                "The path's `owner` is not 1 to 200 bytes without control characters.",
+            )
+            .with("parameter", "owner"));
+        }
+        Ok(Self(owner.to_owned()))
     }
 }

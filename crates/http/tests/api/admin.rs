@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::test_app::TestApp;
 
 /// A job in the dead-letter list; returns its id.
-async fn dead_job(app: &TestApp, filename: &str) -> (String, String) {
+pub async fn dead_job(app: &TestApp, filename: &str) -> (String, String) {
     let file = app.upload("ann", filename, b"abc", json!({})).await;
     assert_eq!(
         app.call(
@@ -64,7 +64,7 @@ async fn dead_jobs_are_listed_and_tried_again() {
         json!({
             "jobs": [{
                 "id": job, "kind": "process_file", "file_id": file, "state": "dead", "run_at": time, "attempt": 1,
-                "lease_owner": null, "lease_until": null, "last_error": "the disk is on fire",
+                "failures": 0, "lease_owner": null, "lease_until": null, "last_error": "the disk is on fire",
                 // The time of its id, which has milliseconds.
                 "created_at": "2026-01-02T03:04:05Z",
             }],

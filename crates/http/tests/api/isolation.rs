@@ -35,6 +35,8 @@ fn fill(path: &str, file_id: &str) -> String {
     path.replace("{file_id}", file_id)
         .replace("{job_id}", file_id)
         .replace("{token_id}", file_id)
+        .replace("{operation_id}", file_id)
+        .replace("{owner}", "ann")
         .replace("{type}", "message")
         .replace("{id}", "1")
         .replace("{name}", "thumbnail")
@@ -81,7 +83,11 @@ async fn administrators_alone_get_into_admin() {
         .filter(|(_, path)| path.starts_with("/api/v1/admin/"))
     {
         for user in ["ann", "olga"] {
-            let body = (method == "POST").then(|| json!({"name": "x"}));
+            let body = match method.as_str() {
+                "POST" => Some(json!({"name": "x"})),
+                "PUT" => Some(json!({"mode": "ro"})),
+                _ => None,
+            };
             let answer = app
                 .call(
                     user,
@@ -98,7 +104,7 @@ async fn administrators_alone_get_into_admin() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 6);
+    assert_eq!(seen, 20);
 }
 
 /// The body without what names the request.
@@ -135,6 +141,7 @@ async fn a_foreign_file_and_a_missing_one_are_answered_alike() {
         let body = match (method.as_str(), path.rsplit('/').next()) {
             ("POST", Some("parts")) => Some(json!({"part_numbers": [1]})),
             ("PATCH", _) => Some(json!({"description": "mine now"})),
+            ("PUT" | "DELETE", Some("hold")) => Some(json!({"reason": "mine now"})),
             _ => None,
         };
         let ask = async |id: &str| {
@@ -155,7 +162,7 @@ async fn a_foreign_file_and_a_missing_one_are_answered_alike() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 13);
+    assert_eq!(seen, 17);
     assert_eq!(
         app.get("ann", &format!("/api/v1/files/{ready}")).await.json()["description"],
         Value::Null

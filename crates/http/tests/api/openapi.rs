@@ -9,13 +9,24 @@ use crate::test_app::TestApp;
 /// Every operation. A line that goes away or changes breaks a client.
 const OPERATIONS: &str = "\
 DELETE /api/v1/admin/jobs/{job_id} discard_job
+DELETE /api/v1/admin/operations/{operation_id} cancel_operation
+DELETE /api/v1/admin/owners/{owner} delete_owner
 DELETE /api/v1/admin/service-tokens/{token_id} revoke_service_token
 DELETE /api/v1/files/{file_id} delete_file
+DELETE /api/v1/files/{file_id}/hold release_file
 DELETE /api/v1/records/{type}/{id} delete_record
 DELETE /api/v1/uploads/{file_id} abort_upload
 GET / get_info
+GET /api/v1/admin/audit list_audit_entries
+GET /api/v1/admin/garbage list_garbage
 GET /api/v1/admin/jobs list_jobs
+GET /api/v1/admin/operations list_operations
+GET /api/v1/admin/operations/{operation_id} get_operation
+GET /api/v1/admin/operations/{operation_id}/findings list_findings
 GET /api/v1/admin/service-tokens list_service_tokens
+GET /api/v1/admin/stores list_stores
+GET /api/v1/admin/stores/{name} get_store
+GET /api/v1/admin/totals get_totals
 GET /api/v1/collections list_collections
 GET /api/v1/collections/{name} get_collection
 GET /api/v1/files list_files
@@ -36,16 +47,23 @@ GET /health/ready get_readiness
 GET /metrics get_metrics
 GET /openapi.json get_openapi
 PATCH /api/v1/files/{file_id} update_file
+POST /api/v1/admin/garbage/keep keep_garbage
+POST /api/v1/admin/garbage/trash trash_garbage
 POST /api/v1/admin/jobs/{job_id}/retry retry_job
+POST /api/v1/admin/operations start_operation
 POST /api/v1/admin/service-tokens create_service_token
 POST /api/v1/bucket-events receive_bucket_events
 POST /api/v1/files receive_file
+POST /api/v1/files/{file_id}/archive archive_file
 POST /api/v1/files/{file_id}/restore restore_file
+POST /api/v1/files/{file_id}/unarchive unarchive_file
 POST /api/v1/uploads sign_upload
 POST /api/v1/uploads/batch sign_uploads
 POST /api/v1/uploads/{file_id}/complete complete_upload
 POST /api/v1/uploads/{file_id}/confirm confirm_upload
 POST /api/v1/uploads/{file_id}/parts sign_upload_parts
+PUT /api/v1/admin/stores/{name}/mode change_store_mode
+PUT /api/v1/files/{file_id}/hold hold_file
 PUT /api/v1/records/{type}/{id} put_record
 ";
 

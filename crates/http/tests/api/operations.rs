@@ -19,7 +19,11 @@ async fn the_service_says_what_it_is() {
         json!({"name": "cloakroom", "version": "1.2.3", "api": "/api/v1", "openapi": "/openapi.json", "docs": "/docs"})
     );
     assert_eq!(app.get("", "/health/live").await.json(), json!({"status": "ok"}));
-    assert_eq!(app.get("", "/health/ready").await.json(), json!({"status": "ok"}));
+    let stores = json!([{"name": "main", "mode": "edit", "draining": false}]);
+    assert_eq!(
+        app.get("", "/health/ready").await.json(),
+        json!({"status": "ok", "stores": stores})
+    );
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use cloakroom_coordination::LocalRateLimiter;
-use cloakroom_core::collection::Collection;
+use cloakroom_core::collection::{Collection, Retention};
 use cloakroom_core::id::{FileId, WorkerId};
 use cloakroom_core::ports::clock::Clock;
 use cloakroom_core::ports::leases::Leases;
@@ -23,6 +23,7 @@ use cloakroom_metadata::sqlite::{SqliteOptions, SqliteStore};
 use cloakroom_objects::local::{LocalOptions, LocalStore};
 use cloakroom_service::App;
 use cloakroom_service::app::Policy;
+use cloakroom_service::stores::StoreRegistry;
 use cloakroom_testkit::clock::MockClock;
 use cloakroom_testkit::outages::OutageObjects;
 use cloakroom_testkit::random::SeededRandom;
@@ -47,7 +48,7 @@ pub const RSA_PUBLIC: &str = include_str!("keys/rsa.pub.pem");
 pub const BUCKET_EVENTS_TOKEN: &str = "events-token";
 
 /// The bucket of every collection.
-const BUCKET: &str = "bucket";
+pub const BUCKET: &str = "bucket";
 
 /// See the module.
 pub struct TestApp {
@@ -75,6 +76,8 @@ pub struct Options {
     pub auth: AuthSettings,
     pub http: HttpSettings,
     pub policy: Policy,
+    /// Which stores there are; they all stand in one directory.
+    pub stores: StoreRegistry,
 }
 
 impl Default for Options {
@@ -96,6 +99,7 @@ impl Default for Options {
             auth,
             http,
             policy: Policy::default(),
+            stores: StoreRegistry::single([BUCKET]),
         }
     }
 }
@@ -171,18 +175,25 @@ impl TestApp {
         );
         let objects =
             LocalStore::open(&LocalOptions::new(directory.path().join("objects"))).expect("a store");
-        objects.create_bucket(BUCKET).await.expect("a bucket");
+        for bucket in [BUCKET, "cold"] {
+            objects.create_bucket(bucket).await.expect("a bucket");
+        }
         let objects = OutageObjects::new(Arc::new(objects));
         let app = Arc::new(App {
             metadata: Arc::clone(&metadata) as _,
+            administration: Arc::clone(&metadata) as _,
             objects: Arc::clone(&objects) as _,
+            stores: Arc::new(options.stores),
             signer: Arc::new(PlainSigner),
             clock: time.clone(),
             random,
             signals,
             collections: collections(),
             processors: BTreeMap::new(),
-            policy: options.policy,
+            policy: Policy {
+                home_bucket: BUCKET.to_owned(),
+                ..options.policy
+            },
         });
         let authenticator = Authenticator::new(options.auth, time).expect("keys");
         let draining = CancellationToken::new();
@@ -375,6 +386,10 @@ fn collections() -> BTreeMap<String, Arc<Collection>> {
     let scans = Collection {
         description: "What a scanner sends by itself.".to_owned(),
         auto_confirm: true,
+        retention: Retention {
+            archive_bucket: Some("cold".to_owned()),
+            ..Retention::default()
+        },
         ..Collection::new("scans", BUCKET)
     };
     [files, photos, scans]

@@ -44,8 +44,10 @@ pub struct JobBody {
     state: &'static str,
     /// Not before.
     run_at: Timestamp,
-    /// Attempts begun so far.
+    /// Attempts begun so far. Those whose worker died are among them.
     attempt: u32,
+    /// Attempts that ended with an error and were to be tried again.
+    failures: u32,
     /// Which worker holds it.
     lease_owner: Option<String>,
     /// Until when.
@@ -83,6 +85,7 @@ impl From<Job> for JobBody {
             state: job.state.as_str(),
             run_at: job.run_at,
             attempt: job.attempt,
+            failures: job.failures,
             lease_owner: job.lease_owner.map(|worker| worker.0),
             lease_until: job.lease_until,
             last_error: job.last_error,
