@@ -1,35 +1,55 @@
 //! What stands between the S3 endpoint and the store: a signed upload may write to its staging key until its file is
-//! confirmed, and never again (I2). A URL that is used once more is refused before its bytes are read.
+//! confirmed, and never again (I2). A URL that is used once more is refused before its bytes are read. And what the mode of a
+//! store forbids is forbidden to whoever has the keys of the endpoint, too.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cloakroom_core::error::{ErrorCode, Refusal};
 use cloakroom_core::key::STAGING_PREFIX;
 use cloakroom_core::ports::objects::{
     BodyError, Bucket, Capabilities, Circuit, CompletedPart, CopyOptions, GetOptions, ListOptions,
     MultipartOptions, MultipartUpload, ObjectAttributes, ObjectError, ObjectInfo, ObjectList, ObjectPath,
     ObjectRead, ObjectStore, Part, PutBody, PutOptions, Result, WriteConditions,
 };
+use cloakroom_core::storage::StorageAction;
 use cloakroom_service::App;
 
 /// The application's store as the endpoint may use it.
 pub struct AdmittingStore {
     app: Arc<App>,
+    objects: Arc<dyn ObjectStore>,
 }
 
 impl AdmittingStore {
-    /// Over the store of these use cases.
-    pub fn new(app: Arc<App>) -> Self {
-        Self { app }
+    /// Over the local ones among the stores of these use cases.
+    pub fn new(app: Arc<App>, objects: Arc<dyn ObjectStore>) -> Self {
+        Self { app, objects }
     }
 
     fn store(&self) -> &dyn ObjectStore {
-        &*self.app.objects
+        &*self.objects
+    }
+
+    /// Whether the mode of the store allows that: the endpoint is no way around it.
+    fn allow(&self, action: StorageAction, bucket: &str) -> Result<()> {
+        let refused = |refusal: Refusal| match refusal.code {
+            ErrorCode::Unavailable => ObjectError::Unavailable(refusal.message),
+            ErrorCode::ArchivedFile => ObjectError::Body(BodyError {
+                code: "InvalidObjectState",
+                message: "The object is in an archive; it can be read after it was restored.".to_owned(),
+            }),
+            _ => ObjectError::Body(BodyError {
+                code: "AccessDenied",
+                message: refusal.message,
+            }),
+        };
+        self.app.admit(action, bucket).map_err(refused)
     }
 
     async fn admit(&self, path: &ObjectPath) -> Result<()> {
         if !path.key.starts_with(STAGING_PREFIX) {
-            return Ok(());
+            return self.allow(StorageAction::Create, &path.bucket);
         }
         match self.app.admits_upload(&path.key).await {
             Ok(true) => Ok(()),
@@ -62,10 +82,12 @@ impl ObjectStore for AdmittingStore {
     }
 
     async fn create_bucket(&self, name: &str) -> Result<()> {
+        self.allow(StorageAction::Create, name)?;
         self.store().create_bucket(name).await
     }
 
     async fn delete_bucket(&self, name: &str) -> Result<()> {
+        self.allow(StorageAction::Delete, name)?;
         self.store().delete_bucket(name).await
     }
 
@@ -74,6 +96,7 @@ impl ObjectStore for AdmittingStore {
     }
 
     async fn get(&self, path: &ObjectPath, options: &GetOptions) -> Result<ObjectRead> {
+        self.allow(StorageAction::ReadBytes, &path.bucket)?;
         self.store().get(path, options).await
     }
 
@@ -83,6 +106,7 @@ impl ObjectStore for AdmittingStore {
     }
 
     async fn copy(&self, from: &ObjectPath, to: &ObjectPath, options: CopyOptions) -> Result<ObjectInfo> {
+        self.allow(StorageAction::ReadBytes, &from.bucket)?;
         self.admit(to).await?;
         self.store().copy(from, to, options).await
     }
@@ -99,6 +123,10 @@ impl ObjectStore for AdmittingStore {
     }
 
     async fn delete(&self, path: &ObjectPath) -> Result<()> {
+        // What was not taken in yet is no file.
+        if !path.key.starts_with(STAGING_PREFIX) {
+            self.allow(StorageAction::Delete, &path.bucket)?;
+        }
         self.store().delete(path).await
     }
 

@@ -26,10 +26,20 @@ enum Command {
     Token(commands::token::Args),
     /// Check or show the configuration
     Config(commands::config::Args),
+    /// Show the stores, change how far they are open
+    Stores(commands::stores::Args),
     /// Bring the database to the newest schema
     Migrate(commands::migrate::Args),
     /// Move an embedded instance to PostgreSQL, S3, or both
     Import(commands::import::Args),
+    /// Compare rows, sidecars and objects, and repair what can be repaired
+    Verify(commands::verify::Args),
+    /// Bring rows back from what stands in the stores: into an empty database, or one in use
+    Rebuild(commands::rebuild::Args),
+    /// Look for what nothing refers to
+    Orphans(commands::orphans::Args),
+    /// Remove what is in the trash and over its deadline
+    Purge(commands::purge::Args),
     /// Find out what the database and the object store can really do, and what to do about it
     Doctor(commands::doctor::Args),
     /// Print the OpenAPI document
@@ -46,6 +56,8 @@ enum Command {
     Status(commands::status::Args),
     /// Check the whole pipeline, a line a step
     Smoke(commands::smoke::Args),
+    /// Kill an instance of its own again and again, and check that nothing is lost
+    Torture(commands::torture::Args),
 }
 
 /// Where configuration is, for every command that needs it.
@@ -93,8 +105,13 @@ pub fn run() -> ExitCode {
             Command::Worker(args) => commands::worker::run(args).await,
             Command::Token(args) => commands::token::run(args).await,
             Command::Config(args) => commands::config::run(args),
+            Command::Stores(args) => commands::stores::run(args).await,
             Command::Migrate(args) => commands::migrate::run(args).await,
             Command::Import(args) => commands::import::run(args).await,
+            Command::Verify(args) => commands::verify::run(args).await,
+            Command::Rebuild(args) => commands::rebuild::run(args).await,
+            Command::Orphans(args) => commands::orphans::run(args).await,
+            Command::Purge(args) => commands::purge::run(args).await,
             Command::Doctor(args) => commands::doctor::run(args).await,
             Command::Openapi => commands::openapi::run(),
             Command::Put(args) => commands::put::run(args).await,
@@ -103,6 +120,7 @@ pub fn run() -> ExitCode {
             Command::Rm(args) => commands::rm::run(args).await,
             Command::Status(args) => commands::status::run(args).await,
             Command::Smoke(args) => commands::smoke::run(args).await,
+            Command::Torture(args) => commands::torture::run(args).await,
         }
     });
     // A blocking read that nobody waits for any more must not hold the process.

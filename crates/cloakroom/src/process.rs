@@ -84,6 +84,15 @@ impl Process {
         Ok(())
     }
 
+    /// Keeps the modes of the stores fresh, and decides on them when this process is the one that is elected.
+    pub fn add_stores(&mut self, settings: &Settings, instance: &Instance) {
+        let options = wire::worker_options(settings);
+        let (app, leases) = (Arc::clone(&instance.app), Arc::clone(&instance.leases));
+        let stores =
+            cloakroom_worker::stores::run(app, leases, options.id, options.leader_lease, self.stop.clone());
+        self.add("stores", stores);
+    }
+
     /// Runs until a signal comes or a part fails, then drains and closes the database.
     pub async fn run(mut self, mut signals: StopSignals, instance: Instance) -> Result<(), Failure> {
         let outcome = tokio::select! {
@@ -188,6 +197,10 @@ pub fn http_state(
 ) -> Result<cloakroom_http::HttpState, Failure> {
     let prometheus = settings.metrics_enabled.then(cloakroom_http::metrics::install);
     let prometheus = prometheus.transpose().map_err(Failure::new)?;
+    if let Some(handle) = prometheus.clone() {
+        let upkeep = cloakroom_http::metrics::keep_up(handle);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(upkeep));
+    }
     Ok(cloakroom_http::HttpState::new(
         Arc::clone(&instance.app),
         authenticator,

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cloakroom_core::JsonObject;
 use cloakroom_core::id::FileId;
 use reqwest::header::{ACCEPT, DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::connection::Connection;
 use super::error::{ClientError, ErrorAnswer, Result};
+use super::operations::{FindingsPage, OperationAnswer, OperationsPage};
 use super::retry::{Retry, RetryPolicy};
 use super::wire::{
     ArrivedParts, CompletedPart, DownloadAnswer, FileAnswer, FilesPage, PartTicket, PartTickets, RecordRef,
@@ -218,10 +220,64 @@ impl Api {
             .map(drop)
     }
 
+    /// Changes name, description, metadata or record: the fields of the body.
+    pub async fn update(&self, id: &str, fields: &Value) -> Result<FileAnswer> {
+        let path = native(&["files", id]);
+        let call = Call {
+            body: Some(fields.clone()),
+            ..Call::new(Method::PATCH, &path)
+        };
+        self.json(&call).await
+    }
+
     /// Takes a file out of the trash.
     pub async fn restore(&self, id: &str) -> Result<FileAnswer> {
         self.json(&Call::new(Method::POST, &native(&["files", id, "restore"])))
             .await
+    }
+
+    /// `GET /admin/stores`.
+    pub async fn stores(&self) -> Result<Value> {
+        self.json(&Call::get(&native(&["admin", "stores"]))).await
+    }
+
+    /// `PUT /admin/stores/{name}/mode`.
+    pub async fn change_mode(&self, name: &str, mode: &str, confirm: bool) -> Result<Value> {
+        let path = native(&["admin", "stores", name, "mode"]);
+        let call = Call {
+            body: Some(json!({ "mode": mode, "confirm": confirm })),
+            ..Call::new(Method::PUT, &path)
+        };
+        self.json(&call).await
+    }
+
+    /// Starts an operation.
+    pub async fn start_operation(&self, kind: &str, options: &JsonObject) -> Result<OperationAnswer> {
+        let body = json!({ "kind": kind, "options": options });
+        self.json(&Call::post(&native(&["admin", "operations"]), body))
+            .await
+    }
+
+    /// The newest operations.
+    pub async fn operations(&self) -> Result<OperationsPage> {
+        self.json(&Call::get(&native(&["admin", "operations"]))).await
+    }
+
+    /// One operation.
+    pub async fn operation(&self, id: &str) -> Result<OperationAnswer> {
+        self.json(&Call::get(&native(&["admin", "operations", id]))).await
+    }
+
+    /// A page of an operation's findings.
+    pub async fn findings(&self, id: &str, cursor: Option<&str>) -> Result<FindingsPage> {
+        let mut query = vec![("limit", "1000".to_owned())];
+        query.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
+        let path = native(&["admin", "operations", id, "findings"]);
+        let call = Call {
+            query: &query,
+            ..Call::get(&path)
+        };
+        self.json(&call).await
     }
 
     /// Deletes a record with its files.

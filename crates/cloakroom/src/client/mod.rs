@@ -10,6 +10,7 @@ pub mod download;
 pub mod error;
 pub mod filename;
 pub mod multipart;
+pub mod operations;
 pub mod output;
 pub mod partial;
 pub mod profile;

@@ -4,6 +4,7 @@ use clap::Subcommand;
 
 use super::{Failure, print};
 use crate::cli::ConfigArgs;
+use crate::config::adapters::Store;
 use crate::config::checks::missing_for_serving;
 use crate::config::show;
 use crate::config::values::Value as _;
@@ -75,12 +76,25 @@ fn check(args: &ConfigArgs, dev: bool) -> Result<(), Failure> {
         "database: {}\nstore:    {}\nshared:   {}\n",
         settings.database_description(),
         settings.store_description(),
-        if settings.is_shared() {
+        if config.is_shared() {
             "several servers and workers may run"
         } else {
             "one process (several need PostgreSQL and S3)"
         }
     ))?;
+    for name in config.stores.keys() {
+        let own = config.of_store(name).settings;
+        let buckets: Vec<&str> = config.buckets_of(name).into_iter().collect();
+        let what = match (own.store(), &config.stores[name].directory) {
+            (Store::Local, Some(directory)) => format!("files in {}", directory.display()),
+            (Store::Local, None) => format!(
+                "files in {}",
+                settings.data_dir.join("stores").join(name).display()
+            ),
+            (Store::S3(_), _) => own.store_description().to_string(),
+        };
+        print(&format!("store {name}: {what}; buckets {}\n", buckets.join(", ")))?;
+    }
     match &settings.redis_url {
         Some(url) => print(&format!("redis:    {}\n", url.show()))?,
         None => print("redis:    none; every process counts by itself, leases are in the database\n")?,

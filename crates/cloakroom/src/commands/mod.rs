@@ -7,13 +7,20 @@ pub mod import;
 pub mod ls;
 pub mod migrate;
 pub mod openapi;
+pub mod operations;
+pub mod orphans;
+pub mod purge;
 pub mod put;
+pub mod rebuild;
 pub mod rm;
 pub mod serve;
 pub mod session;
 pub mod smoke;
 pub mod status;
+pub mod stores;
 pub mod token;
+pub mod torture;
+pub mod verify;
 pub mod worker;
 
 use std::fmt;
@@ -56,12 +63,30 @@ impl Failure {
         }
     }
 
+    /// With another exit code, if it has this one.
+    #[must_use]
+    pub fn recoded(mut self, from: u8, to: u8) -> Self {
+        if self.code == from {
+            self.code = to;
+        }
+        self
+    }
+
     /// The configuration is wrong (exit code 2); every problem is a line.
     pub fn configuration(problems: Vec<Problem>) -> Self {
         Self {
             lines: problems.into_iter().map(|problem| problem.0).collect(),
             code: 2,
         }
+    }
+
+    /// The same, about something that its lines do not name.
+    #[must_use]
+    pub fn about(mut self, what: &str) -> Self {
+        for line in &mut self.lines {
+            *line = format!("{what}: {line}");
+        }
+        self
     }
 
     /// Writes the lines to standard error.

@@ -125,9 +125,10 @@ impl Server {
     async fn start(args: &Args, config: &Config) -> Result<Self, Failure> {
         let settings = &config.settings;
         let api_listener = bind("server.listen", settings.server_listen.0).await?;
-        let s3_listener = match settings.store() {
-            Store::Local => Some(bind("s3.listen", settings.s3_listen.0).await?),
-            Store::S3(_) => None,
+        let s3_listener = if config.has_local_store() {
+            Some(bind("s3.listen", settings.s3_listen.0).await?)
+        } else {
+            None
         };
         let api_url = settings
             .server_public_url
@@ -139,10 +140,10 @@ impl Server {
             wire::auth_settings(settings, None),
             Arc::new(SystemClock::default()),
         )?;
-        let data_dir = open_data_dir(settings, args.dev)?;
+        let data_dir = open_data_dir(config, args.dev)?;
         let dev_keys = data_dir.as_ref().map(|dir| DevKeys::new(dir.keys(), settings));
         let front = match s3_listener {
-            Some(listener) => Some(s3_front(args.dev, settings, dev_keys.as_ref(), listener)?),
+            Some(listener) => Some(s3_front(args.dev, config, dev_keys.as_ref(), listener)?),
             None => None,
         };
         let dev = dev_keys.filter(|_| args.dev);
@@ -167,8 +168,9 @@ impl Server {
         let state = http_state(settings, &instance, authenticator, &api_url, process.stop())?;
         process.add_http("HTTP API", api_listener, state, Front::Whole);
         if let Some(S3Front { listener, endpoint }) = front {
-            add_gateway(&mut process, settings, &instance, listener, &endpoint.credentials);
+            add_gateway(&mut process, settings, &instance, listener, &endpoint.credentials)?;
         }
+        process.add_stores(settings, &instance);
         if !args.no_worker {
             process.add_worker(settings, &instance)?;
         }
@@ -179,6 +181,7 @@ impl Server {
             };
             data_dir.announce(&occupant).map_err(Failure::new)?;
         }
+        let embedded = embedded.filter(|_| settings.store() == Store::Local);
         let s3_url = match &embedded {
             Some(endpoint) => Some(endpoint.url.clone()),
             None => settings.s3_public_address(),
@@ -254,14 +257,15 @@ impl Server {
 }
 
 /// The data directory, where something is kept in one.
-fn open_data_dir(settings: &Settings, dev: bool) -> Result<Option<DataDir>, Failure> {
-    if !settings.needs_data_dir(dev) {
+fn open_data_dir(config: &Config, dev: bool) -> Result<Option<DataDir>, Failure> {
+    let settings = &config.settings;
+    if !config.needs_data_dir(dev) {
         return Ok(None);
     }
     DataDir::open(&settings.data_dir)
         .map(Some)
         .map_err(|error| match error {
-            DataDirError::InUse { .. } if settings.is_shared() => Failure::new(format!(
+            DataDirError::InUse { .. } if config.is_shared() => Failure::new(format!(
                 "{error}; every process needs a data_dir of its own for the keys of --dev"
             )),
             DataDirError::InUse { .. } => Failure::new(format!(
@@ -273,14 +277,18 @@ fn open_data_dir(settings: &Settings, dev: bool) -> Result<Option<DataDir>, Fail
 
 fn s3_front(
     dev: bool,
-    settings: &Settings,
+    config: &Config,
     keys: Option<&DevKeys>,
     listener: TcpListener,
 ) -> Result<S3Front, Failure> {
-    let url = settings
-        .s3_public_address()
-        .map_or_else(|| local_url(&listener), Ok)?;
-    let credentials = embedded_credentials(dev, settings, keys, is_loopback(&listener))?;
+    let settings = &config.settings;
+    let said = match settings.store() {
+        Store::Local => settings.s3_public_address(),
+        // That is the address of another store.
+        Store::S3(_) => None,
+    };
+    let url = said.map_or_else(|| local_url(&listener), Ok)?;
+    let credentials = embedded_credentials(dev, config, keys, is_loopback(&listener))?;
     Ok(S3Front {
         listener,
         endpoint: EmbeddedEndpoint { url, credentials },
@@ -293,8 +301,10 @@ fn add_gateway(
     instance: &Instance,
     listener: TcpListener,
     credentials: &Credentials,
-) {
+) -> Result<(), Failure> {
     let app = &instance.app;
+    let local = instance.local_objects.clone();
+    let local = local.ok_or_else(|| Failure::new("there is no local store for the S3 endpoint"))?;
     let known = credentials.clone();
     let lookup = move |access_key: &str| (access_key == known.access_key_id).then(|| known.clone());
     let (observer, observations) = observer(Arc::clone(app));
@@ -313,13 +323,14 @@ fn add_gateway(
             Arc::clone(&app.clock),
         )
     };
-    let gateway = Gateway::new(Arc::new(AdmittingStore::new(Arc::clone(app))), options);
+    let gateway = Gateway::new(Arc::new(AdmittingStore::new(Arc::clone(app), local)), options);
     let stopped = process.stop().clone().cancelled_owned();
     process.add(
         "S3 endpoint",
         async move { gateway.serve(listener, stopped).await },
     );
     process.add("observations", observations);
+    Ok(())
 }
 
 fn configured(settings: &Settings) -> Option<Credentials> {
@@ -331,13 +342,15 @@ fn configured(settings: &Settings) -> Option<Credentials> {
 /// machine.
 fn embedded_credentials(
     dev: bool,
-    settings: &Settings,
+    config: &Config,
     keys: Option<&DevKeys>,
     local: bool,
 ) -> Result<Credentials, Failure> {
     // A local store has a data directory.
     let keys = keys.ok_or_else(|| Failure::new("there is no data directory for credentials"))?;
-    let Some(configured) = configured(settings) else {
+    let said = config.embedded_keys();
+    let said = said.map(|(access, secret)| Credentials::new(access.expose(), secret.clone()));
+    let Some(configured) = said else {
         return keys.credentials().map_err(Failure::new);
     };
     if !dev

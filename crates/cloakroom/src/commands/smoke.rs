@@ -1,9 +1,9 @@
 //! `smoke`: the whole pipeline, a line a step; the exit code is the verdict.
 
-mod document;
+pub(super) mod document;
 mod instance;
 mod pipeline;
-mod send;
+pub(super) mod send;
 mod steps;
 
 use std::io::Write as _;

@@ -115,7 +115,7 @@ fn mint(args: MintArgs) -> Result<(), Failure> {
 
 async fn create_service(args: CreateServiceArgs) -> Result<(), Failure> {
     let config = args.config.load(true)?;
-    if !config.settings.needs_data_dir(false) {
+    if !config.needs_data_dir(false) {
         let secret = create_here(&config, None, args).await?;
         return print(&format!("{secret}\n"));
     }

@@ -101,6 +101,7 @@ impl Worker {
             let state = http_state(settings, &instance, nobody, url, process.stop())?;
             process.add_http("health endpoint", listener, state, Front::HealthAlone);
         }
+        process.add_stores(settings, &instance);
         process.add_worker(settings, &instance)?;
         Ok(Self {
             process,

@@ -7,6 +7,7 @@ use super::Config;
 use super::adapters::{Store, is_aws};
 use super::layers::Problem;
 use super::settings::Settings;
+use super::stores::missing_for_stores;
 use super::values::{BaseUrl, ServerSideEncryption, StoreKind};
 
 /// Secret keys that everybody knows: the defaults of other servers, and the placeholders of the founding documents.
@@ -196,6 +197,7 @@ pub fn missing_for_serving(config: &Config, dev: bool) -> Vec<Problem> {
         ));
     }
     missing.extend(missing_for_the_store(config));
+    missing.extend(missing_for_stores(config, dev));
     missing
 }
 
@@ -216,7 +218,7 @@ pub fn missing_for_the_store(config: &Config) -> Option<Problem> {
 /// What a worker needs that runs beside other processes.
 pub fn missing_for_working(config: &Config) -> Vec<Problem> {
     let settings = &config.settings;
-    let shared = settings.is_shared();
+    let shared = config.is_shared();
     let alone = (!shared).then(|| {
         Problem(format!(
             "several processes need PostgreSQL and S3: set DATABASE_URL and S3_ENDPOINT (now the database is {}, and the store is {}); one process alone is `cloakroom serve`, which has a worker",
@@ -224,5 +226,22 @@ pub fn missing_for_working(config: &Config) -> Vec<Problem> {
             settings.store_description()
         ))
     });
-    alone.into_iter().chain(missing_for_the_store(config)).collect()
+    let local = config.local_tables().next().filter(|_| settings.is_shared());
+    let local = local.map(|table| {
+        Problem(format!(
+            "stores.{} is local, and several processes need S3: set stores.{}.endpoint; one process alone is `cloakroom serve`, which has a worker",
+            table.name, table.name
+        ))
+    });
+    alone
+        .filter(|_| local.is_none())
+        .into_iter()
+        .chain(local.clone())
+        .chain(missing_for_the_store(config))
+        .chain(
+            missing_for_stores(config, false)
+                .into_iter()
+                .filter(|_| local.is_none()),
+        )
+        .collect()
 }

@@ -38,6 +38,13 @@ pub const FIELDS: &[Field] = &[
         show: |collection| collection.description.clone(),
     },
     Field {
+        name: "store",
+        kind: String::KIND,
+        doc: "The store that its objects live in: `main`, or one of `[stores.NAME]`. Where this is not set, the one that has its bucket.",
+        set: |collection, raw| set(&mut collection.store, String::read(raw)),
+        show: |collection| collection.store.clone(),
+    },
+    Field {
         name: "bucket",
         kind: BucketName::KIND,
         doc: "The bucket that its objects live in; made when it is absent.",
@@ -111,6 +118,51 @@ pub const FIELDS: &[Field] = &[
             )
         },
         show: |collection| show_seconds(collection.trash_seconds),
+    },
+    Field {
+        name: "unconfirmed_for",
+        kind: Period::KIND,
+        doc: "How long after its URL ended an upload that nobody confirmed is kept. Empty: `uploads.grace`.",
+        set: |collection, raw| set(&mut collection.retention.unconfirmed_seconds, read_period(raw)),
+        show: |collection| show_period(collection.retention.unconfirmed_seconds),
+    },
+    Field {
+        name: "temporary",
+        kind: bool::KIND,
+        doc: "Keep uploads that nobody confirmed for 1h alone, unless `unconfirmed_for` says otherwise.",
+        set: |collection, raw| set(&mut collection.retention.temporary, bool::read(raw)),
+        show: |collection| collection.retention.temporary.to_string(),
+    },
+    Field {
+        name: "unlinked_for",
+        kind: Period::KIND,
+        doc: "Age at which a ready file that hangs on no record goes to the trash. Empty: never.",
+        set: |collection, raw| set(&mut collection.retention.unlinked_seconds, read_period(raw)),
+        show: |collection| show_period(collection.retention.unlinked_seconds),
+    },
+    Field {
+        name: "expire_after",
+        kind: Period::KIND,
+        doc: "Age at which a file goes to the trash. Empty: never.",
+        set: |collection, raw| set(&mut collection.retention.expire_seconds, read_period(raw)),
+        show: |collection| show_period(collection.retention.expire_seconds),
+    },
+    Field {
+        name: "archive_after",
+        kind: Period::KIND,
+        doc: "Age at which a ready file moves to `archive_bucket`. Empty: only when an operator asks for it.",
+        set: |collection, raw| set(&mut collection.retention.archive_seconds, read_period(raw)),
+        show: |collection| show_period(collection.retention.archive_seconds),
+    },
+    Field {
+        name: "archive_bucket",
+        kind: BucketName::KIND,
+        doc: "The bucket that archived files move to; made when it is absent. Empty: there is no archive.",
+        set: |collection, raw| {
+            let bucket = Option::<BucketName>::read(raw).map(|name| name.map(|name| name.0));
+            set(&mut collection.retention.archive_bucket, bucket)
+        },
+        show: |collection| collection.retention.archive_bucket.clone().unwrap_or_default(),
     },
     Field {
         name: "auto_confirm",
@@ -232,6 +284,19 @@ fn read_visibility(raw: &Raw) -> Result<Visibility, String> {
     }
 }
 
+/// A period of at least a minute, or none.
+fn read_period(raw: &Raw) -> Result<Option<u64>, String> {
+    let seconds = Option::<Period>::read(raw)?.map(Period::seconds);
+    if seconds.is_some_and(|seconds| seconds < 60) {
+        return Err("must be at least 1m".to_owned());
+    }
+    Ok(seconds)
+}
+
+fn show_period(seconds: Option<u64>) -> String {
+    seconds.map(show_seconds).unwrap_or_default()
+}
+
 fn show_seconds(seconds: u64) -> String {
     Period(SignedDuration::from_secs(
         i64::try_from(seconds).unwrap_or(i64::MAX),
@@ -254,6 +319,24 @@ pub fn contradictions(collection: &Collection, known_processors: &[&str]) -> Vec
     if collection.size_bytes_min > collection.size_bytes_max {
         let max = Size(collection.size_bytes_max).show();
         found.push(("size_min", format!("must be at most size_max, which is {max}")));
+    }
+    let retention = &collection.retention;
+    match &retention.archive_bucket {
+        None if retention.archive_seconds.is_some() => {
+            found.push(("archive_after", "needs an archive_bucket".to_owned()));
+        }
+        Some(bucket) if *bucket == collection.bucket => {
+            found.push((
+                "archive_bucket",
+                "must be another bucket than that of the collection".to_owned(),
+            ));
+        }
+        _ => {}
+    }
+    if let (Some(archive), Some(expire)) = (retention.archive_seconds, retention.expire_seconds)
+        && archive >= expire
+    {
+        found.push(("archive_after", "must be less than expire_after".to_owned()));
     }
     if collection.visibility == Visibility::PublicRead {
         found.push((
@@ -284,6 +367,8 @@ pub fn contradictions(collection: &Collection, known_processors: &[&str]) -> Vec
 
 #[cfg(test)]
 mod tests {
+    use cloakroom_core::collection::Retention;
+
     use super::*;
     use crate::config::presets::{DEFAULT_BUCKET, presets};
 
@@ -331,6 +416,9 @@ mod tests {
             ("visibility", text("public")),
             ("auto_confirm", text("maybe")),
             ("processors", Raw::Integer(1)),
+            ("unconfirmed_for", text("1s")),
+            ("expire_after", text("soon")),
+            ("archive_bucket", text("A")),
         ];
         for (name, raw) in table {
             let mut collection = Collection::new("x", "bucket");
@@ -353,6 +441,28 @@ mod tests {
         set_field(&mut collection, "content_types", &text("Image/*,*/*,text/CSV")).expect("legal");
         assert_eq!(collection.extensions, ["jpg", "png"]);
         assert_eq!(collection.content_types, ["image/*", "*/*", "text/csv"]);
+    }
+
+    #[test]
+    fn an_archive_is_elsewhere_and_before_the_end() {
+        let fields = |archive_bucket: Option<&str>, archive, expire| -> Vec<_> {
+            let retention = Retention {
+                archive_bucket: archive_bucket.map(str::to_owned),
+                archive_seconds: archive,
+                expire_seconds: expire,
+                ..Retention::default()
+            };
+            let collection = Collection {
+                retention,
+                ..Collection::new("x", "bucket")
+            };
+            let found = contradictions(&collection, &[]);
+            found.into_iter().map(|found| found.0).collect()
+        };
+        assert_eq!(fields(Some("cold"), Some(60), Some(61)), [""; 0]);
+        assert_eq!(fields(None, Some(60), None), ["archive_after"]);
+        assert_eq!(fields(Some("bucket"), None, None), ["archive_bucket"]);
+        assert_eq!(fields(Some("cold"), Some(60), Some(60)), ["archive_after"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod layers;
 pub mod presets;
 pub mod settings;
 pub mod show;
+pub mod stores;
 pub mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +21,9 @@ use std::path::{Path, PathBuf};
 use cloakroom_core::collection::Collection;
 
 use self::aws::AwsVariables;
-use self::layers::{Layer, Problem, Said, Source, Variables, from_toml, from_variables, parse_dotenv};
+use self::layers::{Known, Layer, Problem, Said, Source, Variables, from_toml, from_variables, parse_dotenv};
 use self::settings::{DESCRIPTORS, Descriptor, Settings};
+use self::stores::StoreTable;
 use self::values::Raw;
 
 /// The file that is read when nothing names another one.
@@ -75,6 +77,10 @@ pub struct Config {
     pub settings: Settings,
     /// Collections by name.
     pub collections: BTreeMap<String, Collection>,
+    /// Stores beside the main one, by name.
+    pub stores: BTreeMap<String, StoreTable>,
+    /// The buckets of all stores.
+    pub buckets: BTreeSet<String>,
     /// Every value and where it comes from, in the order of the documentation.
     pub origins: Vec<Origin>,
     /// What is set and has no effect.
@@ -110,19 +116,28 @@ pub fn load(inputs: &Inputs) -> Result<Config, Vec<Problem>> {
         }
     };
     problems.extend(checks::contradictions(&settings, inputs.dev));
-    let collections = layers.collections(&settings, inputs, &mut origins, &mut problems);
+    let stores = layers.stores(&settings, &mut origins, &mut problems);
+    let collections = layers.collections(&settings, inputs, &stores, &mut origins, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
     let mut notices = layers.notices;
     notices.extend(checks::notices(&settings));
-    Ok(Config {
+    let mut config = Config {
         settings,
         collections,
+        stores,
+        buckets: BTreeSet::new(),
         origins,
         notices,
         aws: AwsVariables::of(inputs),
-    })
+    };
+    let names: Vec<String> = config.store_names().map(str::to_owned).collect();
+    for name in names {
+        let buckets: Vec<String> = config.buckets_of(&name).into_iter().map(str::to_owned).collect();
+        config.buckets.extend(buckets);
+    }
+    Ok(config)
 }
 
 /// The layers above the defaults, strongest first.
@@ -150,8 +165,12 @@ impl Layers {
             }
         };
         let file = file_layer(inputs, &dotenv);
-        let mut known = file.collections.clone();
-        known.extend(presets::presets().into_iter().map(|preset| preset.name));
+        let mut known = Known {
+            collections: file.collections.clone(),
+            stores: file.stores.clone(),
+        };
+        let shipped = presets::presets().into_iter().map(|preset| preset.name);
+        known.collections.extend(shipped);
         let environment = from_variables(&inputs.environment, &known, &|name| Source::Environment {
             name: name.to_owned(),
         });
@@ -237,6 +256,7 @@ impl Layers {
         &self,
         settings: &Settings,
         inputs: &Inputs,
+        tables: &BTreeMap<String, StoreTable>,
         origins: &mut Vec<Origin>,
         problems: &mut Vec<Problem>,
     ) -> BTreeMap<String, Collection> {
@@ -247,6 +267,7 @@ impl Layers {
             .flat_map(|layer| layer.collections.iter().cloned());
         let names: BTreeSet<String> = shipped.iter().cloned().chain(configured).collect();
         let mut all = BTreeMap::new();
+        let mut known_sources = Vec::new();
         for name in names {
             let mut collection = presets::inherited(&name);
             let base = if shipped.contains(&name) {
@@ -281,14 +302,22 @@ impl Layers {
             for (field, message) in collections::contradictions(&collection, &inputs.processors) {
                 problems.push(Problem(format!("collections.{name}.{field} {message}")));
             }
+            known_sources.push((name.clone(), base, sources));
+            all.insert(name, collection);
+        }
+        let says = |name: &str, field: &str| {
+            let key = format!("collections.{name}.{field}");
+            self.said(&key).next().is_some()
+        };
+        stores::assign(&mut all, tables, says, problems);
+        for (name, base, sources) in known_sources {
             for field in collections::FIELDS {
                 origins.push(Origin {
                     key: format!("collections.{name}.{}", field.name),
-                    value: (field.show)(&collection),
+                    value: (field.show)(&all[&name]),
                     source: sources.get(field.name).unwrap_or(&base).clone(),
                 });
             }
-            all.insert(name, collection);
         }
         all
     }

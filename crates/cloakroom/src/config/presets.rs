@@ -1,6 +1,6 @@
 //! The collections that ship with the program: the limits, types and key layouts of the founding documents.
 
-use cloakroom_core::collection::Collection;
+use cloakroom_core::collection::{Collection, Retention};
 use cloakroom_core::key::KeyTemplate;
 use cloakroom_core::upload::UploadMethod;
 
@@ -91,6 +91,11 @@ fn attachments() -> Collection {
         default_method: UploadMethod::Post,
         upload_expires_seconds: 10 * 60,
         success_action_status: 200,
+        // "Deletes files without linked messages that are older than 7 days."
+        retention: Retention {
+            unlinked_seconds: Some(7 * 24 * 60 * 60),
+            ..Retention::default()
+        },
         ..preset(
             "attachments",
             "attachments",
@@ -166,6 +171,9 @@ mod tests {
         assert_eq!(by_name("attachments").success_action_status, 200);
         assert_eq!(by_name("attachments").default_method, UploadMethod::Post);
         assert_eq!(by_name("attachments").content_types.len(), 10);
+        let week = Some(7 * 24 * 60 * 60);
+        assert_eq!(by_name("attachments").retention.unlinked_seconds, week);
+        assert_eq!(by_name("photos").retention, Retention::default());
         assert_eq!(
             by_name("documents").key_template.as_str(),
             "{year}/{month}/{day}/{hour}/{stem}_{username}_{timestamp}_{uuid}.{ext}"

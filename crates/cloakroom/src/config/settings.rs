@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use cloakroom_core::storage::StorageMode;
 use cloakroom_metadata::TablePrefix;
 use cloakroom_signing::{Region, Secret};
 
@@ -131,6 +132,10 @@ settings! {
     /// in S3 where `s3.endpoint` is set, else local.
     store_kind: StoreKind = "store.kind", "auto";
 
+    /// How far the main store is open: `edit`, for good; `rw`, without deletion; `ro`; `ar`, an archive. Empty: as the database
+    /// says, `edit` in a new instance. Another mode than the database and `mode.json` say is refused at the start.
+    storage_mode: Option<StorageMode> = "storage.mode", "", aliases ["STORAGE_MODE"];
+
     /// Where the embedded S3 endpoint of the local store listens. Containers set `0.0.0.0:9000`. With an S3 service as the
     /// store there is no such endpoint.
     s3_listen: ListenAddress = "s3.listen", "127.0.0.1:9000";
@@ -234,6 +239,11 @@ settings! {
     uploads_grace: Period = "uploads.grace", "24h", from "1m" to "365d";
     /// Bytes that one owner may store and have reserved. Empty: no limit.
     uploads_quota: Option<Size> = "uploads.quota", "";
+
+    /// How often garbage, objects that nothing refers to, is looked for by itself; `0s` never.
+    garbage_scan_every: Period = "garbage.scan_every", "24h", from "0s" to "365d";
+    /// How long garbage is kept after it was found, so that it can be looked at and kept, before it is removed.
+    garbage_keep_for: Period = "garbage.keep_for", "7d", from "1m" to "365d";
 
     /// An SQS queue in which the S3 service says what was uploaded.
     bucket_events_sqs_queue_url: Option<String> = "bucket_events.sqs_queue_url", "";

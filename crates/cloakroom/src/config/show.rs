@@ -94,6 +94,7 @@ pub fn markdown() -> String {
             explanation(setting)
         );
     }
+    out.push_str(&stores());
     out.push_str(&collections());
     out.push_str(&unused());
     out
@@ -140,6 +141,32 @@ fn capitalised(text: &str) -> String {
         .next()
         .map(|first| first.to_uppercase().chain(characters).collect())
         .unwrap_or_default()
+}
+
+fn stores() -> String {
+    let mut out = "
+## `[stores.NAME]`
+
+The main store is made of `[store]`, `[s3]` and `[storage]`. A table `[stores.archive]` makes another one beside it, and a
+collection that says `store = \"archive\"`, or has one of its buckets, keeps its files there. A bucket is in one store alone. In the
+environment a field of a store that the file names is `CLOAKROOM_STORES_ARCHIVE_ENDPOINT`.
+See [Stores and modes](guides/stores-and-modes.md).
+
+| field | |
+|---|---|
+"
+    .to_owned();
+    for field in super::stores::FIELDS {
+        let secret = if field.secret { " Secret." } else { "" };
+        let _ = writeln!(
+            out,
+            "| `{}` | {} *{}.*{secret} |",
+            field.name,
+            field.doc.trim(),
+            capitalised(field.kind)
+        );
+    }
+    out
 }
 
 fn collections() -> String {
@@ -264,6 +291,9 @@ mod tests {
             }
         }
         for field in FIELDS {
+            assert!(text.contains(&format!("| `{}` |", field.name)), "{}", field.name);
+        }
+        for field in crate::config::stores::FIELDS {
             assert!(text.contains(&format!("| `{}` |", field.name)), "{}", field.name);
         }
         assert!(text.matches("## General").count() == 1 && text.matches("## `[s3]`").count() == 1);

@@ -7,6 +7,8 @@ use super::adapters::{Database, Store};
 use super::checks::{missing_for_serving, missing_for_working};
 use super::*;
 
+mod stores;
+
 struct Fixture {
     directory: tempfile::TempDir,
     inputs: Inputs,

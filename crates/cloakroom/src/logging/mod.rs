@@ -7,6 +7,7 @@
 mod line;
 mod redaction;
 
+use std::cell::Cell;
 use std::io::{IsTerminal as _, Write};
 
 use tracing::{Event, Subscriber, span};
@@ -28,7 +29,7 @@ pub fn start(format: LogFormat, filter: &str) {
         json,
         out: std::io::stderr,
     };
-    let subscriber = Registry::default().with(layer.with_filter(filter_of(filter)));
+    let subscriber = Registry::default().with(filter_of(filter)).with(layer);
     // A second call would be a defect, and the first subscriber goes on.
     let _ = tracing::subscriber::set_global_default(subscriber);
     std::panic::set_hook(Box::new(|panic| {
@@ -76,7 +77,8 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        // There is none while a value that is being logged logs something itself, or the thread is over.
+        let (mut fields, mut line) = ROOM.try_with(Cell::take).unwrap_or_default();
         event.record(&mut fields);
         let mut function = None;
         for span in context.event_scope(event).into_iter().flatten() {
@@ -85,14 +87,27 @@ where
                 fields.add_missing(outer);
             }
         }
-        let line = if self.json {
-            json_line(event.metadata(), function, fields)
+        if self.json {
+            json_line(&mut line, event.metadata(), function, &fields);
         } else {
-            text_line(event.metadata(), fields)
-        };
+            text_line(&mut line, event.metadata(), &fields);
+        }
         // Nothing can be done about a log that nobody takes.
         let _ = (self.out)().write_all(line.as_bytes());
+        if line.capacity() <= ROOM_BYTES_MAX {
+            fields.clear();
+            line.clear();
+            let _ = ROOM.try_with(|room| room.set((fields, line)));
+        }
     }
+}
+
+/// More room than this is not kept for the next line.
+const ROOM_BYTES_MAX: usize = 16 * 1024;
+
+thread_local! {
+    /// Room for the fields and the text of a line.
+    static ROOM: Cell<(Fields, String)> = Cell::default();
 }
 
 #[cfg(test)]
@@ -127,7 +142,7 @@ mod tests {
             json,
             out: || ToMemory,
         };
-        let subscriber = Registry::default().with(layer.with_filter(filter_of(filter)));
+        let subscriber = Registry::default().with(filter_of(filter)).with(layer);
         tracing::subscriber::with_default(subscriber, work);
         let written = WRITTEN.with_borrow_mut(std::mem::take);
         String::from_utf8(written)

@@ -20,7 +20,7 @@ pub fn bucket_event_sources(
 ) -> Result<Vec<(&'static str, BoxFuture<'static, ()>)>, Failure> {
     let mut sources: Vec<(&'static str, BoxFuture<'static, ()>)> = Vec::new();
     // Our own endpoint says itself what it saw.
-    let Some(access) = &instance.stores.s3 else {
+    let Some(access) = instance.stores.main_access() else {
         return Ok(sources);
     };
     let app = &instance.app;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cloakroom_core::ports::administration::AdministrationStore;
 use cloakroom_core::ports::archive::MetadataArchive;
 use cloakroom_core::ports::leases::Leases;
 use cloakroom_core::ports::metadata::MetadataStore;
@@ -27,6 +28,13 @@ pub enum OpenDatabase {
 
 impl OpenDatabase {
     pub(super) fn metadata(&self) -> Arc<dyn MetadataStore> {
+        match self {
+            Self::Sqlite(store) => Arc::clone(store) as _,
+            Self::Postgres(store) => Arc::clone(store) as _,
+        }
+    }
+
+    pub(super) fn administration(&self) -> Arc<dyn AdministrationStore> {
         match self {
             Self::Sqlite(store) => Arc::clone(store) as _,
             Self::Postgres(store) => Arc::clone(store) as _,

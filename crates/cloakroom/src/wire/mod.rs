@@ -5,6 +5,7 @@ mod api;
 mod bucket_events;
 mod database;
 mod local_store;
+mod modes;
 mod patience;
 mod s3;
 mod stores;
@@ -21,16 +22,15 @@ use cloakroom_core::job::RetryPolicy;
 use cloakroom_core::ports::clock::Clock;
 use cloakroom_core::ports::leases::Leases;
 use cloakroom_core::ports::limits::RateLimiter;
-use cloakroom_core::ports::objects::Capabilities;
+use cloakroom_core::ports::objects::{Capabilities, ObjectStore};
 use cloakroom_core::ports::random::Random;
 use cloakroom_core::ports::signals::Signals;
-use cloakroom_core::ports::signer::Signer;
 use cloakroom_core::upload::UploadMethod;
 use cloakroom_objects::s3::probe::offered_instead;
-use cloakroom_objects::signer::UrlSigner;
 use cloakroom_service::App;
 use cloakroom_service::app::Policy;
-use cloakroom_signing::{Addressing, Credentials, Endpoint};
+use cloakroom_service::stores::StoreRegistry;
+use cloakroom_signing::Credentials;
 use cloakroom_worker::WorkerOptions;
 use cloakroom_worker::signals::LocalSignals;
 
@@ -41,6 +41,7 @@ pub use self::s3::doctor::{Examination, offer};
 pub use self::stores::{Preparation, Stores, open_stores};
 pub use self::webhooks::webhook_options;
 
+use self::stores::OpenStore;
 use crate::commands::Failure;
 use crate::config::Config;
 use crate::config::settings::Settings;
@@ -64,6 +65,8 @@ pub struct Instance {
     pub leases: Arc<dyn Leases>,
     /// Counts what is limited.
     pub limiter: Arc<dyn RateLimiter>,
+    /// What the embedded S3 endpoint serves.
+    pub local_objects: Option<Arc<dyn ObjectStore>>,
     stores: Stores,
 }
 
@@ -71,13 +74,26 @@ impl Instance {
     /// Closes the database, if nobody holds on to the use cases any more; else what was accepted is committed when the
     /// last one lets go.
     pub async fn close(self) -> Result<(), Failure> {
-        drop((self.app, self.leases));
+        drop((self.app, self.leases, self.local_objects));
         self.stores.close().await
     }
 }
 
-/// Opens database and store, and puts the use cases together. `embedded` is there for the local store alone.
+/// Opens database and stores, and puts the use cases together. `embedded` is there for local stores alone; without it nothing is
+/// signed for them.
 pub async fn open_app(
+    config: &Config,
+    data_dir: Option<&DataDir>,
+    embedded: Option<EmbeddedEndpoint>,
+    preparation: Preparation,
+) -> Result<Instance, Failure> {
+    let instance = Box::pin(open_unreconciled(config, data_dir, embedded, preparation)).await?;
+    modes::reconcile(&instance.app, &config.settings).await?;
+    Ok(instance)
+}
+
+/// [`open_app`], whether or not it is agreed how far the stores are open: for whoever brings that about.
+pub async fn open_unreconciled(
     config: &Config,
     data_dir: Option<&DataDir>,
     embedded: Option<EmbeddedEndpoint>,
@@ -86,35 +102,33 @@ pub async fn open_app(
     let settings = &config.settings;
     let signals: Arc<dyn Signals> = Arc::new(LocalSignals::new());
     let stores = open_stores(config, data_dir, Some(Arc::clone(&signals)), preparation).await?;
-    let signer: Arc<dyn Signer> = match (&stores.s3, embedded) {
-        (Some(access), _) => Arc::new(s3::signer(settings, access)?),
-        // Configuration has checked the address.
-        (None, Some(EmbeddedEndpoint { url, credentials })) => {
-            let endpoint = Endpoint::parse(&url, Addressing::Path).map_err(Failure::new)?;
-            let signer = cloakroom_signing::Signer::new(credentials, settings.s3_region.clone());
-            Arc::new(UrlSigner::new(signer, endpoint))
-        }
-        (None, None) => {
-            return Err(Failure::new(
-                "there is no endpoint that signatures could be made for",
-            ));
-        }
-    };
     let (leases, limiter) = coordination(settings, &stores).await?;
-    let found = stores.s3.as_ref().and_then(|access| access.methods.as_deref());
-    let policy = policy(settings, stores.objects.capabilities(), found);
+    let definitions = modes::definitions(config, &stores, embedded.as_ref())?;
+    let signer = modes::signer(config, &stores, embedded.as_ref())?;
+    let policy = Policy {
+        home_bucket: home_bucket(config),
+        ..policy_of(settings, &stores.opened[0])
+    };
+    // Who does not prepare the stores does not work in them either.
+    let registry = match preparation {
+        Preparation::Buckets => StoreRegistry::new(definitions),
+        Preparation::None => StoreRegistry::single(stores::buckets(config)),
+    };
     let app = App {
         metadata: Arc::clone(&stores.metadata),
+        administration: Arc::clone(&stores.administration),
         objects: Arc::clone(&stores.objects),
+        collections: collections(config, &registry, &policy.methods),
+        stores: Arc::new(registry),
         signer,
         clock: clock(),
         random: random(settings),
         signals,
-        collections: collections(config, &policy.methods),
         processors: cloakroom_worker::processors::registry(),
         policy,
     };
     Ok(Instance {
+        local_objects: stores.local_objects(config)?,
         app: Arc::new(app),
         leases,
         limiter,
@@ -153,8 +167,13 @@ async fn coordination(
 }
 
 /// The collections by name. One whose own upload method is not offered gets the next of its kind.
-fn collections(config: &Config, offered: &[UploadMethod]) -> BTreeMap<String, Arc<Collection>> {
+fn collections(
+    config: &Config,
+    registry: &StoreRegistry,
+    offered: &[UploadMethod],
+) -> BTreeMap<String, Arc<Collection>> {
     let adapted = |collection: &Collection| {
+        let offered = registry.methods(&collection.bucket).unwrap_or(offered);
         let default_method = offered_instead(collection.default_method, offered);
         if default_method != collection.default_method {
             tracing::info!(
@@ -175,11 +194,28 @@ fn collections(config: &Config, offered: &[UploadMethod]) -> BTreeMap<String, Ar
         .collect()
 }
 
+/// The bucket of the instance's own documents: that of the collection `files`, which there always is.
+fn home_bucket(config: &Config) -> String {
+    let files = config.collections.get("files");
+    let any = config.collections.values().next();
+    files
+        .or(any)
+        .map_or_else(String::new, |collection| collection.bucket.clone())
+}
+
+/// [`policy`] as one store lets it be.
+fn policy_of(settings: &Settings, store: &OpenStore) -> Policy {
+    let found = store.access.as_ref().and_then(|access| access.methods.as_deref());
+    policy(settings, store.objects.capabilities(), found)
+}
+
 /// What the use cases are told by configuration. `found` are the methods whose limits the store was found to enforce.
 fn policy(settings: &Settings, capabilities: Capabilities, found: Option<&[UploadMethod]>) -> Policy {
     let mut policy = Policy {
         quota_bytes: settings.uploads_quota.map(|size| size.0),
         upload_grace: settings.uploads_grace.0,
+        garbage_scan_every: settings.garbage_scan_every.0,
+        garbage_keep_for: settings.garbage_keep_for.0,
         retry: retry_policy(settings),
         ..Policy::default()
     };
@@ -239,7 +275,8 @@ mod tests {
         let found = [UploadMethod::Multipart, UploadMethod::Stream];
         assert_eq!(policy(&settings, usual, Some(&found)).methods, found);
         let config = config::load(&inputs).expect("defaults");
-        let collections = collections(&config, &found);
+        let registry = StoreRegistry::single(["cloakroom"]);
+        let collections = collections(&config, &registry, &found);
         assert_eq!(collections["files"].default_method, UploadMethod::Multipart);
     }
 }

@@ -3,7 +3,6 @@
 pub(super) mod doctor;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use cloakroom_core::key::STAGING_PREFIX;
 use cloakroom_core::ports::objects::{Capabilities, ListOptions, ObjectError, ObjectStore as _};
@@ -254,22 +253,57 @@ fn encryption(settings: &Settings) -> Option<Encryption> {
     })
 }
 
+/// Whole days after which the bucket itself removes what is in staging: beyond the longest that any of its collections keeps
+/// an upload, and that garbage is kept for.
+fn staging_days(config: &Config, bucket: &str) -> u32 {
+    let settings = &config.settings;
+    let grace = settings.uploads_grace.std().as_secs();
+    let collections = config.collections.values().filter(|c| c.bucket == bucket);
+    let kept = collections
+        .map(|c| u64::from(c.upload_expires_seconds).saturating_add(c.retention.unconfirmed(grace)))
+        .max()
+        .unwrap_or(grace)
+        .saturating_add(settings.garbage_keep_for.std().as_secs());
+    let days = kept.div_ceil(DAY_SECONDS).saturating_add(LIFECYCLE_SLACK_DAYS);
+    u32::try_from(days).unwrap_or(u32::MAX)
+}
+
 fn plan(config: &Config, bucket: &str) -> BucketPlan {
     let settings = &config.settings;
-    let longest = config.collections.values().filter(|c| c.bucket == bucket);
-    let longest = longest
-        .map(|c| u64::from(c.upload_expires_seconds))
-        .max()
-        .unwrap_or(0);
-    let kept = Duration::from_secs(longest) + settings.uploads_grace.std();
-    let days = kept.as_secs().div_ceil(DAY_SECONDS) + LIFECYCLE_SLACK_DAYS;
+    let days = staging_days(config, bucket);
     BucketPlan {
         name: bucket.to_owned(),
         cors_origins: settings.s3_cors_origins.clone(),
-        staging_days: u32::try_from(days).unwrap_or(u32::MAX),
+        staging_days: days,
         // No collection is public.
         block_public: true,
         encryption: encryption(settings),
         notify: settings.s3_notify.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Inputs};
+
+    #[test]
+    fn the_net_hangs_below_the_longest_that_a_bucket_keeps() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let inputs = Inputs {
+            directory: directory.path().to_owned(),
+            ..Inputs::default()
+        };
+        let mut config = config::load(&inputs).expect("defaults");
+        let bucket = config.collections["files"].bucket.clone();
+        // A quarter of an hour, a day, a week; then a week of slack.
+        assert_eq!(staging_days(&config, &bucket), 9 + 7);
+        assert_eq!(staging_days(&config, "of no collection"), 8 + 7);
+        let files = config.collections.get_mut("files").expect("a preset");
+        files.retention.unconfirmed_seconds = Some(30 * DAY_SECONDS);
+        assert_eq!(staging_days(&config, &bucket), 38 + 7);
+        let files = config.collections.get_mut("files").expect("a preset");
+        files.retention.unconfirmed_seconds = Some(60);
+        assert_eq!(staging_days(&config, &bucket), 8 + 7);
     }
 }

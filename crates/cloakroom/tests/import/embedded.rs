@@ -28,6 +28,7 @@ use cloakroom_objects::signer::UrlSigner;
 use cloakroom_service::App;
 use cloakroom_service::app::Policy;
 use cloakroom_service::records::PutRecord;
+use cloakroom_service::stores::StoreRegistry;
 use cloakroom_service::uploads::{ConfirmUpload, SignUpload, SignedUpload};
 use cloakroom_signing::{Addressing, Credentials, Endpoint};
 use cloakroom_testkit::clock::MockClock;
@@ -153,6 +154,7 @@ impl Embedded {
             ..SqliteOptions::new(data_dir.join("cloakroom.db"))
         })
         .expect("a database");
+        let metadata = Arc::new(metadata);
         let objects = LocalStore::open(&LocalOptions::new(data_dir.join("objects"))).expect("a store");
         for bucket in ["cloakroom", "documents"] {
             match objects.create_bucket(bucket).await {
@@ -170,8 +172,10 @@ impl Embedded {
         let clock = Arc::new(MockClock::new());
         clock.set(an_hour_ago());
         let app = App {
-            metadata: Arc::new(metadata) as Arc<dyn MetadataStore>,
+            metadata: Arc::clone(&metadata) as Arc<dyn MetadataStore>,
+            administration: metadata,
             objects: Arc::new(objects),
+            stores: Arc::new(StoreRegistry::single(["bucket"])),
             signer: Arc::new(UrlSigner::new(
                 cloakroom_signing::Signer::new(credentials, region),
                 endpoint,
@@ -181,7 +185,10 @@ impl Embedded {
             signals: signals as _,
             collections: collections(),
             processors: BTreeMap::from([("thumb", Arc::new(Thumb) as Arc<dyn Processor>)]),
-            policy: Policy::default(),
+            policy: Policy {
+                home_bucket: "cloakroom".to_owned(),
+                ..Policy::default()
+            },
         };
         Self {
             app: Arc::new(app),

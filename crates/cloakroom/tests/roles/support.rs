@@ -92,7 +92,7 @@ impl Home {
         self.directory.path()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cloakroom"));
         command
             .args(arguments)
@@ -293,6 +293,20 @@ impl Server {
         Self::ask_as(client().get(url), token).await
     }
 
+    /// Asks for something that may be refused: status and body.
+    pub async fn send(&self, method: reqwest::Method, path: &str, body: Value) -> (u16, Value) {
+        let url = format!("{}/api/v1{path}", self.text("api_url"));
+        let request = client().request(method, url).json(&body);
+        let answer = request
+            .bearer_auth(self.text("admin_token"))
+            .send()
+            .await
+            .expect("an answer");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("a body");
+        (status, serde_json::from_str(&text).unwrap_or_default())
+    }
+
     /// Signs, sends and confirms; gives the file's id.
     pub async fn upload(&self, bytes: &[u8]) -> String {
         let api = format!("{}/api/v1", self.text("api_url"));
@@ -367,7 +381,7 @@ pub async fn get(url: &str) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.expect("a body"))
 }
 
-fn client() -> reqwest::Client {
+pub fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .timeout(Duration::from_secs(30))
         .no_proxy()

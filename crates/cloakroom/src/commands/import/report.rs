@@ -109,10 +109,13 @@ impl Report {
         });
     }
 
-    /// Whether the two sides are not alike. The target may have tokens and settings of its own.
+    /// Whether the two sides are not alike. The target may have tokens, settings, stores and log entries of its own.
     pub(super) fn differs(&self) -> bool {
         let rows_differ = self.rows.iter().any(|(section, source, target)| {
-            let own = matches!(section, Section::ServiceTokens | Section::Settings);
+            let own = matches!(
+                section,
+                Section::ServiceTokens | Section::Settings | Section::Stores | Section::Audit
+            );
             target.is_none_or(|target| if own { target < *source } else { target != *source })
         });
         rows_differ || !self.lost.is_empty()

@@ -64,6 +64,15 @@ async fn adapted(import: &Import<'_>, row: ArchivedRow) -> Result<Option<Archive
             }
             Ok(Some(ArchivedRow::File(row)))
         }
+        ArchivedRow::KeptGarbage(mut garbage) => {
+            if !import.same_objects() {
+                import
+                    .names
+                    .new_name(&garbage.path.bucket.clone())
+                    .clone_into(&mut garbage.path.bucket);
+            }
+            Ok(Some(ArchivedRow::KeptGarbage(garbage)))
+        }
         other => Ok(Some(other)),
     }
 }

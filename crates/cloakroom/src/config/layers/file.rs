@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use cloakroom_core::storage::MAIN_STORE;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::{Layer, Problem, Said, Source, nearest};
 use crate::config::collections::{FIELDS, is_name};
 use crate::config::settings::DESCRIPTORS;
+use crate::config::stores;
 use crate::config::values::Raw;
 
 /// Reads the text of a configuration file.
@@ -70,6 +72,7 @@ impl Walk<'_> {
             };
             match value.get_ref() {
                 DeValue::Table(inner) if prefix == "collections" => self.collection(name, inner, offset),
+                DeValue::Table(inner) if prefix == "stores" => self.store(name, inner, offset),
                 DeValue::Table(inner) if is_section(&key) => self.table(inner, &key),
                 value if is_key(&key) => {
                     let source = Source::File {
@@ -100,10 +103,27 @@ impl Walk<'_> {
             self.problem(offset, &message);
         }
     }
+
+    fn store(&mut self, name: &str, fields: &DeTable<'_>, offset: usize) {
+        if name == MAIN_STORE {
+            let message =
+                "the store main is made of [store] and [s3], and its mode is storage.mode; name another one";
+            self.problem(offset, message);
+        } else if is_name(name) {
+            self.layer.stores.insert(name.to_owned());
+            self.table(fields, &format!("stores.{name}"));
+        } else {
+            let message = format!(
+                "a store cannot be named {name:?}; use at most 63 lower-case letters, digits and hyphens"
+            );
+            self.problem(offset, &message);
+        }
+    }
 }
 
 fn is_section(key: &str) -> bool {
     key == "collections"
+        || key == "stores"
         || DESCRIPTORS.iter().any(|setting| {
             setting
                 .key
@@ -112,8 +132,11 @@ fn is_section(key: &str) -> bool {
         })
 }
 
-/// Whether a key is a setting, or a field of a collection.
+/// Whether a key is a setting, or a field of a collection or a store.
 fn is_key(key: &str) -> bool {
+    if let Some((_, field)) = store_field(key) {
+        return stores::FIELDS.iter().any(|known| known.name == field);
+    }
     match collection_field(key) {
         Some((_, field)) => FIELDS.iter().any(|known| known.name == field),
         None => DESCRIPTORS.iter().any(|setting| setting.key == key),
@@ -125,16 +148,26 @@ fn collection_field(key: &str) -> Option<(&str, &str)> {
     key.strip_prefix("collections.")?.split_once('.')
 }
 
+/// `stores.archive.mode` as `archive` and `mode`.
+fn store_field(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix("stores.")?.split_once('.')
+}
+
 /// `; did you mean "server.listen"?`, when there is something near.
 fn suggestion(key: &str) -> String {
-    let fields = collection_field(key)
-        .map(|(name, _)| {
-            FIELDS
-                .iter()
-                .map(|field| format!("collections.{name}.{}", field.name))
-                .collect::<Vec<_>>()
-        })
-        .unwrap_or_default();
+    let of_collection = collection_field(key).map(|(name, _)| {
+        let fields = FIELDS.iter();
+        fields
+            .map(|field| format!("collections.{name}.{}", field.name))
+            .collect::<Vec<_>>()
+    });
+    let of_store = store_field(key).map(|(name, _)| {
+        let fields = stores::FIELDS.iter();
+        fields
+            .map(|field| format!("stores.{name}.{}", field.name))
+            .collect::<Vec<_>>()
+    });
+    let fields = of_collection.or(of_store).unwrap_or_default();
     let known = DESCRIPTORS
         .iter()
         .map(|setting| setting.key.to_owned())

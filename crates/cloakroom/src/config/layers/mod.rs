@@ -86,10 +86,21 @@ pub struct Layer {
     pub values: BTreeMap<String, Said>,
     /// Collections that the layer names, even without a field.
     pub collections: BTreeSet<String>,
+    /// Stores that the layer names, even without a field.
+    pub stores: BTreeSet<String>,
     /// What is wrong with it.
     pub problems: Vec<Problem>,
     /// What is not wrong, but may not be what was meant.
     pub notices: Vec<String>,
+}
+
+/// Whose fields may be named by variables: names of tables cannot be told from a variable's own.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Collections.
+    pub collections: BTreeSet<String>,
+    /// Stores.
+    pub stores: BTreeSet<String>,
 }
 
 /// The name that is nearest to the text, if any is near.

@@ -1,12 +1,13 @@
 //! Variables: the environment, and the file `.env`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Layer, Problem, Said, Source, nearest};
+use super::{Known, Layer, Problem, Said, Source, nearest};
 use crate::config::aliases::{COLLECTION_ALIASES, NOT_SETTINGS, UNUSED};
 use crate::config::collections::FIELDS;
 use crate::config::settings::{DESCRIPTORS, environment_name};
+use crate::config::stores;
 use crate::config::values::Raw;
 
 /// Environment variables, as the process has them or as a `.env` file spells them.
@@ -32,13 +33,9 @@ pub fn parse_dotenv(text: &str, path: &Path) -> (Variables, Vec<Problem>) {
     (variables, Vec::new())
 }
 
-/// Reads settings out of variables. `known_collections` are those whose fields may be named.
+/// Reads settings out of variables. Fields of the tables that are `known` may be named.
 /// An empty variable is an absent one: that is how compose files pass on what is not set.
-pub fn from_variables(
-    variables: &Variables,
-    known_collections: &BTreeSet<String>,
-    source: &dyn Fn(&str) -> Source,
-) -> Layer {
+pub fn from_variables(variables: &Variables, known: &Known, source: &dyn Fn(&str) -> Source) -> Layer {
     let mut layer = Layer::default();
     for setting in DESCRIPTORS {
         let own = setting.environment_name();
@@ -63,7 +60,23 @@ pub fn from_variables(
             source,
         );
     }
-    for collection in known_collections {
+    for store in &known.stores {
+        for field in stores::FIELDS {
+            let key = format!("stores.{store}.{}", field.name);
+            let own = environment_name(&key);
+            let trimmed = |text: &str| text.trim().to_owned();
+            take(
+                &mut layer,
+                variables,
+                &key,
+                &[own.as_str()],
+                field.secret,
+                &trimmed,
+                source,
+            );
+        }
+    }
+    for collection in &known.collections {
         for field in FIELDS {
             let key = format!("collections.{collection}.{}", field.name);
             let own = environment_name(&key);
@@ -90,9 +103,7 @@ pub fn from_variables(
                 .push(format!("{name} is not used by this version: {reason}"));
         }
     }
-    layer
-        .notices
-        .extend(unknown_variables(variables, known_collections));
+    layer.notices.extend(unknown_variables(variables, known));
     layer
 }
 
@@ -166,7 +177,7 @@ fn value_of(variables: &Variables, name: &str, secret: bool) -> Result<Option<(S
 
 /// Variables that look like ours and are not. A notice, not a problem: Kubernetes sets `CLOAKROOM_PORT` and more in
 /// every pod beside a service of this name.
-fn unknown_variables(variables: &Variables, known_collections: &BTreeSet<String>) -> Vec<String> {
+fn unknown_variables(variables: &Variables, tables: &Known) -> Vec<String> {
     let mut known: Vec<String> = NOT_SETTINGS.iter().map(|name| (*name).to_owned()).collect();
     for setting in DESCRIPTORS {
         known.push(setting.environment_name());
@@ -174,7 +185,16 @@ fn unknown_variables(variables: &Variables, known_collections: &BTreeSet<String>
             known.push(format!("{}_FILE", setting.environment_name()));
         }
     }
-    for collection in known_collections {
+    for store in &tables.stores {
+        for field in stores::FIELDS {
+            let name = environment_name(&format!("stores.{store}.{}", field.name));
+            if field.secret {
+                known.push(format!("{name}_FILE"));
+            }
+            known.push(name);
+        }
+    }
+    for collection in &tables.collections {
         known.extend(
             FIELDS
                 .iter()
@@ -196,6 +216,8 @@ fn unknown_variables(variables: &Variables, known_collections: &BTreeSet<String>
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> Variables {
@@ -206,7 +228,10 @@ mod tests {
     }
 
     fn environment(pairs: &[(&str, &str)]) -> Layer {
-        let known = BTreeSet::from(["reconciliation".to_owned()]);
+        let known = Known {
+            collections: BTreeSet::from(["reconciliation".to_owned()]),
+            stores: BTreeSet::from(["cold-one".to_owned()]),
+        };
         from_variables(&variables(pairs), &known, &|name| Source::Environment {
             name: name.to_owned(),
         })
@@ -307,6 +332,25 @@ mod tests {
             layer.values["collections.reconciliation.size_max"].raw,
             Raw::Text("5MiB".into())
         );
+    }
+
+    #[test]
+    fn stores_have_variables_and_their_secrets_files() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("secret");
+        std::fs::write(&path, "hush-hush\n").expect("written");
+        let path = path.to_str().expect("UTF-8");
+        let layer = environment(&[
+            ("CLOAKROOM_STORES_COLD_ONE_ENDPOINT", "http://cold.test"),
+            ("CLOAKROOM_STORES_COLD_ONE_SECRET_KEY_FILE", path),
+        ]);
+        assert_eq!((problems(&layer), layer.notices.clone()), (vec![], vec![]));
+        let value = |key: &str| layer.values[key].raw.clone();
+        assert_eq!(
+            value("stores.cold-one.endpoint"),
+            Raw::Text("http://cold.test".into())
+        );
+        assert_eq!(value("stores.cold-one.secret_key"), Raw::Text("hush-hush".into()));
     }
 
     #[test]

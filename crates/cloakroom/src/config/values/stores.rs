@@ -1,6 +1,7 @@
 //! Which object store, and how it is spoken to.
 
 use cloakroom_core::ports::objects::Capabilities;
+use cloakroom_core::storage::StorageMode;
 
 use super::{Raw, Value, expected, text_of};
 
@@ -34,6 +35,19 @@ impl Value for StoreKind {
             Self::S3 => "s3",
         }
         .to_owned()
+    }
+}
+
+impl Value for StorageMode {
+    const KIND: &'static str = "edit, rw, ro or ar";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        // The enum of the S3-seed writes `EDIT`.
+        Self::parse(&text_of::<Self>(raw)?.to_ascii_lowercase()).ok_or_else(|| expected::<Self>(raw))
+    }
+
+    fn show(&self) -> String {
+        self.as_str().to_owned()
     }
 }
 
@@ -179,6 +193,8 @@ mod tests {
             text::<ServerSideEncryption>("aes256").map(|e| e.show()),
             Ok("AES256".into())
         );
+        assert_eq!(text::<StorageMode>("RW"), Ok(StorageMode::Rw));
+        assert!(text::<StorageMode>("wo").is_err());
         assert!(text::<StoreKind>("minio").is_err() && text::<BucketAddressing>("dns").is_err());
         assert!(text::<ServerSideEncryption>("rot13").is_err());
     }
