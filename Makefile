@@ -15,7 +15,7 @@ WITH_SERVERS := scripts/test-servers run
 PYTEST := $(VENV)/bin/python -m pytest
 
 .PHONY: help run build check fmt lint doc licences advisories scripts-check test test-rust test-acceptance test-env \
-	venv rust-tools test-servers stop-test-servers bench clean-data
+	venv rust-tools test-servers stop-test-servers test-providers docs-providers bench clean-data
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,7 +50,9 @@ advisories: rust-tools ## Known vulnerabilities in the dependency tree (needs th
 scripts-check: ## Syntax of the shell scripts and of the Python tests
 	for script in $(SCRIPTS); do bash -n "$$script"; done
 	python3 -m compileall -q tests
-	python3 -c 'compile(open("scripts/test-servers").read(), "scripts/test-servers", "exec")'
+	scripts/test-mutations --check
+	for script in scripts/test-servers scripts/test-providers scripts/test-mutations scripts/test-power-loss; do \
+	    python3 -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$$script"; done
 
 test: test-env ## All tests, against real servers that it starts; installs what they need
 	$(WITH_SERVERS) $(MAKE) test-rust test-acceptance
@@ -68,6 +70,13 @@ test-servers: test-env ## Start PostgreSQL, Ceph, Redis, moto and NATS privately
 
 stop-test-servers: ## Stop them
 	scripts/test-servers stop
+
+# Kept out of `test`: Garage is built from source on the first run, which takes about twelve CPU minutes.
+test-providers: test-env ## The object store suite and the probe on Garage and Swift too, which it builds and installs
+	$(WITH_SERVERS) scripts/test-providers test
+
+docs-providers: test-env ## Remake the tables and the doctor's words in docs/providers.md
+	$(WITH_SERVERS) scripts/test-providers docs
 
 test-env: venv ## Everything the tests need (apt packages, Python environment)
 
