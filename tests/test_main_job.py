@@ -286,7 +286,9 @@ def test_memory_does_not_grow_with_the_file(own_cloakroom, pair, method):
         )
     assert sent.ok, sent.text
     grown = resident_bytes(own_cloakroom.pid) - before
-    assert grown < 48 * MIB, f"grew by {grown / MIB:.0f} MiB"
+    # A stream to S3 is cut into parts, of which several are on their way.
+    allowed = (48 if pair.store == "local" else 64) * MIB
+    assert grown < allowed, f"grew by {grown / MIB:.0f} MiB"
     file_id = ticket["file_id"] if ticket else sent.json()["file_id"]
     if ticket:
         assert api.confirm(file_id).ok
