@@ -92,9 +92,11 @@ def measure_signing(rig, apis, connections):
     return {name: median(runs) for name, runs in samples.items()}
 
 
-def uploaded_files(rig, api, store_url, count):
-    """Ids of so many new files, signed by the service, their bytes in the store, not confirmed."""
-    plan = Plan(api.url, [api.sign()] * count, 16, expect=api.sign_status)
+def uploaded_files(rig, api, store_url, count, bodies=None):
+    """Ids of so many new files, signed by the service, their bytes in the store, not confirmed. `bodies` are what is asked
+    for, if it is not always the same."""
+    signs = [api.request(api.sign_method, api.sign_path, body) for body in bodies] if bodies else [api.sign()] * count
+    plan = Plan(api.url, signs, 16, expect=api.sign_status)
     answers = [json.loads(line) for line in rig.run(plan, {}, keep_answers=True).answers]
     host, requests = urlsplit(store_url).netloc, []
     for answer in answers:
