@@ -122,7 +122,9 @@ pub fn beside(key: &str, other: &str) -> Option<Beside> {
         return Some(Beside::Sidecar(epoch));
     }
     let (name, extension) = rest.rsplit_once('.')?;
-    let fine = !name.is_empty() && !extension.is_empty() && !rest.contains('/');
+    // What ends like an attribute file is one: that of an object whose key goes on after this one's.
+    let fine =
+        !name.is_empty() && !extension.is_empty() && !rest.contains('/') && !rest.ends_with(".attr.json");
     fine.then(|| Beside::Derivative {
         epoch,
         name: name.to_owned(),
@@ -224,6 +226,8 @@ mod tests {
             (format!("{key}.+1.attr.json"), None),
             (format!("{key}.1.attr"), None),
             (format!("{key}.1.a/b.c"), None),
+            (format!("{key}.1.1.attr.json"), None),
+            (format!("{key}.1.tomb.attr.json"), None),
             (format!("{key}x.1.attr.json"), None),
             (format!("{key}.4294967296.attr.json"), None),
         ];

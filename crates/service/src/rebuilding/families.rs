@@ -89,17 +89,19 @@ impl Families {
             }
             // The object is not there.
             (None, Some(missing)) => {
+                let index = self
+                    .stack
+                    .partition_point(|known| known.key.len() < missing.len());
+                // Those that stand among its relatives end before it does, and must not be seen in part either.
+                let among = self.stack[index..].iter().map(|family| &family.before).min();
                 let mut family = Family {
                     key: missing.to_owned(),
-                    before: self.last.clone(),
+                    before: among.unwrap_or(&self.last).clone(),
                     ..Family::default()
                 };
                 if let Some(what) = beside(missing, key) {
                     family.take(what, key, object.size_bytes);
                 }
-                let index = self
-                    .stack
-                    .partition_point(|known| known.key.len() < missing.len());
                 self.stack.insert(index, family);
             }
             (None, None) => {}
