@@ -373,6 +373,28 @@ async fn a_tombstone_whose_job_was_lost_goes_last() {
     assert!(stores.keys().await.is_empty());
 }
 
+/// While a tombstone stands nobody believes what a late writer left beside it; when it goes, that goes before it.
+#[tokio::test]
+async fn a_tombstone_takes_along_what_late_writers_left() {
+    let stores = stores().await;
+    let process = stores.start();
+    let file = ready(&stores).await;
+    let sidecar = stores.bytes(&sidecar_key(&file.key, file.epoch)).await;
+    process.app.delete_file(&ann(), file.id).await.expect("deleted");
+    stores.clock.advance(DAY * 8);
+    process.recover().await;
+    process.work().await;
+    let tombstone = tombstone_key(&file.key);
+    assert_eq!(stores.keys().await, std::slice::from_ref(&tombstone));
+    stores.send_to(&file.key, CONTENT).await;
+    stores
+        .send_to(&sidecar_key(&file.key, file.epoch + 1), &sidecar)
+        .await;
+    stores.clock.advance(DAY * 2);
+    process.work().await;
+    assert!(stores.keys().await.is_empty(), "{:?}", stores.keys().await);
+}
+
 #[tokio::test]
 async fn a_purge_says_before_what_would_go() {
     let stores = stores().await;
