@@ -31,6 +31,8 @@ type Running = Arc<Mutex<HashMap<JobId, Held>>>;
 
 struct Held {
     lease: JobLease,
+    /// The lease was gone at the last beat.
+    gone: bool,
     lost: CancellationToken,
 }
 
@@ -67,6 +69,7 @@ pub async fn run(app: Arc<App>, options: &WorkerOptions, shutdown: CancellationT
                 job.id,
                 Held {
                     lease: job.lease(),
+                    gone: false,
                     lost: lost.clone(),
                 },
             );
@@ -243,15 +246,23 @@ async fn hold_leases(app: Arc<App>, running: Running, lease: Duration) {
             .unwrap_or(Timestamp::MAX);
         match app.metadata.extend(&leases, until).await {
             Ok(kept) => {
-                for held in lock(&running).values() {
-                    if leases.contains(&held.lease) && !kept.contains(&held.lease) {
-                        held.lost.cancel();
-                    }
-                }
+                stop_the_lost(&mut lock(&running), &leases, &kept);
             }
             Err(error) => {
                 tracing::warn!(event = "lease_error", %error, "leases could not be extended for now");
             }
+        }
+    }
+}
+
+/// Stops jobs whose lease was not there to be extended, and not at the beat before either. A job that has just committed has
+/// no lease any more and still tidies up, so one beat says nothing; and one that was lost commits nothing meanwhile, for it is
+/// fenced.
+fn stop_the_lost(running: &mut HashMap<JobId, Held>, asked: &[JobLease], kept: &[JobLease]) {
+    for held in running.values_mut().filter(|held| asked.contains(&held.lease)) {
+        let gone = !kept.contains(&held.lease);
+        if std::mem::replace(&mut held.gone, gone) && gone {
+            held.lost.cancel();
         }
     }
 }
@@ -279,4 +290,33 @@ async fn drain(app: &App, mut tasks: JoinSet<()>, running: &Running, grace: Dura
 fn lock(running: &Running) -> std::sync::MutexGuard<'_, HashMap<JobId, Held>> {
     // Nothing is left half changed when a holder panics: every change is one insert or remove.
     running.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_stopped_when_its_lease_is_gone_for_two_beats() {
+        let lease = JobLease {
+            job_id: JobId(uuid::Uuid::from_u128(1)),
+            epoch: 1,
+        };
+        let lost = CancellationToken::new();
+        let held = Held {
+            lease,
+            gone: false,
+            lost: lost.clone(),
+        };
+        let mut running = HashMap::from([(lease.job_id, held)]);
+        let mut beat = |asked: &[JobLease], kept: &[JobLease]| {
+            stop_the_lost(&mut running, asked, kept);
+            lost.is_cancelled()
+        };
+        assert!(!beat(&[lease], &[]), "it may have committed a moment ago");
+        assert!(!beat(&[lease], &[lease]), "the database had not answered for it");
+        assert!(!beat(&[], &[]), "claimed after the leases were asked for");
+        assert!(!beat(&[lease], &[]));
+        assert!(beat(&[lease], &[]), "somebody else has it");
+    }
 }
