@@ -1,6 +1,7 @@
 //! Collections: named policies. Which types and sizes, how to upload, how keys look, when uploads expire.
 
 use crate::error::{ErrorCode, Refusal};
+use crate::image::ImagePolicy;
 use crate::key::KeyTemplate;
 use crate::media::MediaType;
 use crate::storage::MAIN_STORE;
@@ -56,6 +57,35 @@ impl Retention {
     }
 }
 
+/// What becomes of a file that the scanner cannot look at whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ScanOversize {
+    /// It is quarantined, for an administrator to decide.
+    #[default]
+    Quarantine,
+    /// It fails.
+    Refuse,
+}
+
+impl ScanOversize {
+    /// The name in configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Quarantine => "quarantine",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
+/// Whether files are looked at by the virus scanner before anybody may read them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScanPolicy {
+    /// No file becomes `ready` without the scanner's word; while it does not answer, files wait.
+    pub required: bool,
+    /// What becomes of those that it cannot look at whole.
+    pub oversize: ScanOversize,
+}
+
 /// A named policy for files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Collection {
@@ -95,10 +125,14 @@ pub struct Collection {
     pub success_action_status: u16,
     /// Who may read.
     pub visibility: Visibility,
+    /// Whether and how files are scanned.
+    pub scan: ScanPolicy,
     /// Names of the processors that run on verified bytes, in order.
     pub processors: Vec<String>,
     /// Processors whose failure fails the file.
     pub required_processors: Vec<String>,
+    /// What is made of images.
+    pub images: ImagePolicy,
 }
 
 /// S3 takes at most 5 TiB in one object (S3 user guide, "Amazon S3 multipart upload limits").
@@ -126,8 +160,10 @@ impl Collection {
             verify_content_type: true,
             success_action_status: 204,
             visibility: Visibility::Private,
+            scan: ScanPolicy::default(),
             processors: Vec::new(),
             required_processors: Vec::new(),
+            images: ImagePolicy::default(),
         }
     }
 

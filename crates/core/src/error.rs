@@ -84,6 +84,16 @@ error_codes! {
     UploadExpired = "upload_expired", 410;
     /// A part list that does not name what was uploaded.
     InvalidPart = "invalid_part", 422;
+    /// The collection offers no variants, or the file is no image that one can be made of.
+    VariantsNotOffered = "variants_not_offered", 422;
+    /// The picture could not be made: the file is at fault.
+    VariantFailed = "variant_failed", 422;
+    /// As many variants of the file were made lately as are kept.
+    TooManyVariants = "too_many_variants", 429;
+    /// A signed URL that was not signed so.
+    InvalidSignature = "invalid_signature", 403;
+    /// A signed URL whose time is over.
+    UrlExpired = "url_expired", 410;
     /// The file is not in a state that allows this.
     InvalidState = "invalid_state", 409;
     /// A download of a file that is not `ready` (I1).
@@ -114,6 +124,8 @@ error_codes! {
     RangeNotSatisfiable = "range_not_satisfiable", 416;
     /// The object store or the database does not answer.
     Unavailable = "unavailable", 503;
+    /// More work waits than can be done soon.
+    Overloaded = "overloaded", 503;
     /// The disk or the bucket is full.
     InsufficientStorage = "insufficient_storage", 507;
     /// A defect of ours.

@@ -25,8 +25,12 @@ pub enum EventKind {
     Failed,
     /// Its processing is tried again by an administrator.
     Reopened,
+    /// Its processing waits for something that does not answer, such as the scanner.
+    Delayed,
     /// Held back by the scanner.
     Quarantined,
+    /// Out of quarantine: an administrator released it, or the scanner found it clean when it looked again.
+    Cleared,
     /// Nobody confirmed in time, or the client aborted.
     Expired,
     /// The staging bytes of an expired upload are gone.
@@ -64,7 +68,9 @@ impl EventKind {
         Self::Ready,
         Self::Failed,
         Self::Reopened,
+        Self::Delayed,
         Self::Quarantined,
+        Self::Cleared,
         Self::Expired,
         Self::Reaped,
         Self::Archived,
@@ -90,7 +96,9 @@ impl EventKind {
             Self::Ready => "file.ready",
             Self::Failed => "file.failed",
             Self::Reopened => "file.reopened",
+            Self::Delayed => "file.delayed",
             Self::Quarantined => "file.quarantined",
+            Self::Cleared => "file.cleared",
             Self::Expired => "file.expired",
             Self::Reaped => "file.reaped",
             Self::Archived => "file.archived",

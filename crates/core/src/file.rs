@@ -5,7 +5,9 @@ mod state;
 
 use jiff::Timestamp;
 
-pub use self::lifecycle::{FROM_BUCKET, FROM_KEY, FilePatch, ObservedObject, checksum_mismatch};
+pub use self::lifecycle::{
+    CLEARED_OF, FROM_BUCKET, FROM_KEY, FilePatch, ObservedObject, RELEASED, checksum_mismatch,
+};
 pub use self::state::FileState;
 use crate::JsonObject;
 use crate::checksum::Sha256Digest;

@@ -1,12 +1,15 @@
 //! Jobs: background work, enqueued in the transaction that makes it necessary.
 
+use std::borrow::Cow;
+
 use jiff::{SignedDuration, Timestamp};
 
+use crate::JsonObject;
 use crate::id::{FileId, JobId, WorkerId};
 
 /// What to do. The payload of every kind is the file it is about; what else the work needs is read from the
 /// file's row, so a job never acts on stale facts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobKind {
     /// Verify a confirmed file and promote it.
     ProcessFile,
@@ -24,7 +27,14 @@ pub enum JobKind {
     UnarchiveFile,
     /// Remove what a moved file left where it was.
     RemoveMoved,
+    /// Let a quarantined file go, by an administrator's order: the collection's processors, then `ready`.
+    ReleaseFile,
+    /// Have a ready or quarantined file looked at by the scanner again.
+    RescanFile,
 }
+
+/// What a job must have waited longer than another one to make up for one point of priority.
+pub const PRIORITY_STEP: SignedDuration = SignedDuration::from_mins(1);
 
 impl JobKind {
     /// Every kind.
@@ -37,6 +47,8 @@ impl JobKind {
         Self::ArchiveFile,
         Self::UnarchiveFile,
         Self::RemoveMoved,
+        Self::ReleaseFile,
+        Self::RescanFile,
     ];
 
     /// The stable name in the queue.
@@ -50,6 +62,8 @@ impl JobKind {
             Self::ArchiveFile => "archive_file",
             Self::UnarchiveFile => "unarchive_file",
             Self::RemoveMoved => "remove_moved",
+            Self::ReleaseFile => "release_file",
+            Self::RescanFile => "rescan_file",
         }
     }
 
@@ -58,18 +72,122 @@ impl JobKind {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
     }
 
-    /// Larger is claimed first.
+    /// Larger is claimed first. Each point is worth [`PRIORITY_STEP`] of waiting, so that nothing waits for ever.
     pub const fn priority(self) -> i16 {
         match self {
             Self::ProcessFile => 10,
-            Self::UnarchiveFile => 5,
+            Self::UnarchiveFile | Self::ReleaseFile => 5,
             Self::ReapUpload
             | Self::PurgeFile
             | Self::RemoveTombstone
             | Self::DiscardStaging
             | Self::RemoveMoved => 0,
-            Self::ArchiveFile => -5,
+            Self::ArchiveFile | Self::RescanFile => -5,
         }
+    }
+}
+
+/// What work asks of a worker. Neither lane may take the last place of the other: what frees space goes on while photos
+/// are processed, and the other way round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Reads or moves whole files.
+    Heavy,
+    /// A few calls to the store.
+    Light,
+}
+
+impl Lane {
+    /// Every lane.
+    pub const ALL: &'static [Self] = &[Self::Heavy, Self::Light];
+}
+
+impl JobKind {
+    /// The lane that it runs in.
+    pub const fn lane(self) -> Lane {
+        match self {
+            Self::ProcessFile
+            | Self::ArchiveFile
+            | Self::UnarchiveFile
+            | Self::ReleaseFile
+            | Self::RescanFile => Lane::Heavy,
+            Self::ReapUpload
+            | Self::PurgeFile
+            | Self::RemoveTombstone
+            | Self::DiscardStaging
+            | Self::RemoveMoved => Lane::Light,
+        }
+    }
+}
+
+/// Where a job that runs is in its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The scanner looks at the bytes.
+    Scanning,
+    /// The bytes are read and their digest computed.
+    Verifying,
+    /// The verified object is put in its final place.
+    Promoting,
+    /// A processor of this name works on the verified bytes.
+    Processing(String),
+}
+
+impl Stage {
+    /// The name on the wire and in the table.
+    pub fn name(&self) -> Cow<'static, str> {
+        match self {
+            Self::Scanning => "scanning".into(),
+            Self::Verifying => "verifying".into(),
+            Self::Promoting => "promoting".into(),
+            Self::Processing(processor) => format!("processing:{processor}").into(),
+        }
+    }
+
+    /// Reads a name.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "scanning" => Some(Self::Scanning),
+            "verifying" => Some(Self::Verifying),
+            "promoting" => Some(Self::Promoting),
+            other => {
+                let processor = other.strip_prefix("processing:")?;
+                Some(Self::Processing(processor.to_owned()))
+            }
+        }
+    }
+}
+
+/// How far a running job is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobProgress {
+    /// Where it is.
+    pub stage: Stage,
+    /// Bytes of this stage that are done.
+    pub done_bytes: u64,
+    /// Bytes of this stage, where that is known before.
+    pub total_bytes: Option<u64>,
+}
+
+impl JobProgress {
+    /// As it is kept.
+    pub fn to_json(&self) -> JsonObject {
+        let mut object = JsonObject::new();
+        object.insert("stage".to_owned(), self.stage.name().into());
+        object.insert("done".to_owned(), self.done_bytes.into());
+        if let Some(total) = self.total_bytes {
+            object.insert("total".to_owned(), total.into());
+        }
+        object
+    }
+
+    /// Reads what was kept. `None` for what a newer version may have written: progress is shown, nothing depends on it.
+    pub fn from_json(object: &JsonObject) -> Option<Self> {
+        Some(Self {
+            stage: Stage::parse(object.get("stage")?.as_str()?)?,
+            done_bytes: object.get("done")?.as_u64()?,
+            total_bytes: object.get("total").and_then(serde_json::Value::as_u64),
+        })
     }
 }
 
@@ -179,6 +297,13 @@ pub struct Job {
     pub last_error: Option<String>,
     /// When it was enqueued.
     pub created_at: Timestamp,
+    /// Whose file it is about; owners take turns. `None` in what an older version enqueued, until its turn is given.
+    pub owner: Option<String>,
+    /// Its turn among the jobs of its kind: each owner has one in each round, and rounds are a microsecond apart. `None`
+    /// while it waits for its time.
+    pub turn_at: Option<Timestamp>,
+    /// How far the present attempt is, as its worker said last.
+    pub progress: Option<JobProgress>,
 }
 
 impl Job {
@@ -229,6 +354,29 @@ pub enum JobOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn progress_is_read_as_it_was_written() {
+        for stage in [
+            Stage::Scanning,
+            Stage::Verifying,
+            Stage::Promoting,
+            Stage::Processing("image".to_owned()),
+        ] {
+            for total_bytes in [None, Some(u64::MAX)] {
+                let progress = JobProgress {
+                    stage: stage.clone(),
+                    done_bytes: 7,
+                    total_bytes,
+                };
+                assert_eq!(JobProgress::from_json(&progress.to_json()), Some(progress));
+            }
+        }
+        let mut newer = JsonObject::new();
+        newer.insert("stage".to_owned(), "dreaming".into());
+        newer.insert("done".to_owned(), 1.into());
+        assert_eq!(JobProgress::from_json(&newer), None);
+    }
 
     #[test]
     fn waits_grow_and_stay_within_the_longest() {

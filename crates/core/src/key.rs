@@ -23,6 +23,8 @@ pub const SYSTEM_PREFIX: &str = "_cloakroom/";
 const NAME_CHARS_MAX: usize = 200;
 /// Longest file name in a key, in bytes: what a file system takes.
 const NAME_BYTES_MAX: usize = 255;
+/// Longest ending of what stands beside an object: `.<epoch>.thumbnail-4096x4095-cover-<16 digits>.webp`.
+const BESIDE_BYTES_MAX: usize = 64;
 /// Longest S3 key, in bytes (S3 user guide, "Object key naming guidelines").
 pub const KEY_BYTES_MAX: usize = 1024;
 
@@ -249,7 +251,7 @@ impl KeyTemplate {
         let mut fixed = String::new();
         let places = expand(&mut fixed, &pattern, facts, Some(""));
         // What comes after a name: ".<epoch>.attr.json" or a derivative's ending.
-        let room_bytes = NAME_BYTES_MAX.saturating_sub(fixed.len() + 40);
+        let room_bytes = NAME_BYTES_MAX.saturating_sub(fixed.len() + BESIDE_BYTES_MAX);
         let room_chars = NAME_CHARS_MAX.saturating_sub(fixed.chars().count());
         let stem = sanitise(stem);
         let stem = match cut(&stem, room_chars, room_bytes) {

@@ -17,6 +17,7 @@ pub mod file;
 pub mod format;
 pub mod garbage;
 pub mod id;
+pub mod image;
 pub mod intent;
 pub mod job;
 pub mod key;

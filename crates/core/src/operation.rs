@@ -19,6 +19,8 @@ pub enum OperationKind {
     Purge,
     /// Everything of one owner deleted.
     DeleteOwner,
+    /// Every file of a collection looked at by the scanner again.
+    Rescan,
 }
 
 impl OperationKind {
@@ -29,6 +31,7 @@ impl OperationKind {
         Self::Orphans,
         Self::Purge,
         Self::DeleteOwner,
+        Self::Rescan,
     ];
 
     /// The name on the wire and in the table.
@@ -39,6 +42,7 @@ impl OperationKind {
             Self::Orphans => "orphans",
             Self::Purge => "purge",
             Self::DeleteOwner => "delete_owner",
+            Self::Rescan => "rescan",
         }
     }
 

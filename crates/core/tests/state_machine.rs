@@ -13,6 +13,7 @@ use cloakroom_core::job::JobKind;
 use cloakroom_core::media::MediaType;
 use cloakroom_core::ports::objects::ObjectPath;
 use cloakroom_core::ports::random::Random;
+use cloakroom_core::ports::scanner::{Holdup, INFECTED, NOT_FULLY_SCANNED, SCANNER_UNAVAILABLE};
 use cloakroom_core::transition::{Occasion, Transition};
 use cloakroom_core::upload::{Upload, UploadMethod};
 use jiff::{SignedDuration, Timestamp};
@@ -82,7 +83,11 @@ fn file(state: FileState) -> File {
         staged: confirmed.then(|| staged(10)),
         verified: matches!(
             state,
-            FileState::Ready | FileState::Archived | FileState::Trashed | FileState::Purging
+            FileState::Ready
+                | FileState::Quarantined
+                | FileState::Archived
+                | FileState::Trashed
+                | FileState::Purging
         )
         .then(verified),
         key: "files/7/a.bin".into(),
@@ -135,6 +140,19 @@ fn held(file: &File) -> File {
     }
 }
 
+fn infected() -> Holdup {
+    Holdup::Infected {
+        signature: "Eicar-Signature".into(),
+    }
+}
+
+fn scanner_is_away() -> FileError {
+    FileError {
+        code: SCANNER_UNAVAILABLE.into(),
+        message: "It does not answer.".into(),
+    }
+}
+
 type Operation = fn(&File) -> Result<Transition, Refusal>;
 
 fn refused() -> Refusal {
@@ -170,6 +188,15 @@ fn operations() -> Vec<(&'static str, EventKind, Operation)> {
                 },
                 &occasion(),
             )
+        }),
+        ("delay", EventKind::Delayed, |f| {
+            f.delay(scanner_is_away(), &occasion())?.ok_or_else(refused)
+        }),
+        ("quarantine", EventKind::Quarantined, |f| {
+            f.quarantine(verified(), &infected(), &occasion())
+        }),
+        ("clear", EventKind::Cleared, |f| {
+            f.clear(JsonObject::new(), vec![], true, &occasion())
         }),
         ("reopen", EventKind::Reopened, |f| f.reopen(&occasion())),
         ("reap", EventKind::Expired, |f| {
@@ -246,6 +273,11 @@ fn every_operation_in_every_state() {
         "processing process processing",
         "processing ready ready",
         "processing fail failed",
+        "processing delay processing",
+        "processing quarantine quarantined",
+        "ready quarantine quarantined",
+        "quarantined quarantine quarantined",
+        "quarantined clear ready",
         "processing trash trashed",
         "processing update processing",
         "ready trash trashed",
@@ -448,4 +480,96 @@ fn a_move_remembers_the_place_that_is_left() {
     let ready = archived.file.unarchive(back, vec![], &occasion()).expect("back");
     assert_eq!(ready.file.unarchived_at, Some(now()));
     assert_eq!(ready.file.epoch, 4);
+}
+
+#[test]
+fn quarantine_says_why_and_release_forgets_it() {
+    let processing = file(FileState::Processing);
+    let held = processing
+        .quarantine(verified(), &infected(), &occasion())
+        .expect("quarantined");
+    let error = held.file.error.clone().expect("a reason");
+    assert_eq!(error.code, INFECTED);
+    assert!(error.message.contains("Eicar-Signature"), "{error:?}");
+    assert_eq!(held.event.data["signature"], "Eicar-Signature");
+    // Its worker has an epoch of its own for the first sidecar; every later change takes another one.
+    assert_eq!(
+        (held.file.epoch, held.file.verified.clone()),
+        (2, Some(verified()))
+    );
+    assert!(
+        held.jobs.is_empty() && held.usage.stored_bytes == 0,
+        "the bytes stay, and count"
+    );
+    let reason = Holdup::NotFullyScanned {
+        reason: format!("it {}", "x".repeat(1_000)),
+    };
+    let again = held
+        .file
+        .quarantine(verified(), &reason, &occasion())
+        .expect("for another reason");
+    let error = again.file.error.clone().expect("a reason");
+    assert_eq!((error.code.as_str(), again.file.epoch), (NOT_FULLY_SCANNED, 3));
+    assert!(error.message.chars().count() < 300, "it stands in a sidecar");
+    let cleared = again
+        .file
+        .clear(JsonObject::new(), vec![], true, &occasion())
+        .expect("cleared");
+    assert_eq!(
+        (cleared.file.state, cleared.file.error, cleared.file.epoch),
+        (FileState::Ready, None, 4)
+    );
+    assert_eq!(cleared.event.data["released"], true);
+    assert_eq!(cleared.event.data["cleared_of"], error.message);
+}
+
+#[test]
+fn what_waits_says_so_once() {
+    let processing = file(FileState::Processing);
+    let waiting = processing
+        .delay(scanner_is_away(), &occasion())
+        .expect("delayed")
+        .expect("a change");
+    assert_eq!(waiting.event.data["error_code"], SCANNER_UNAVAILABLE);
+    assert_eq!(
+        waiting.file.delay(scanner_is_away(), &occasion()).expect("known"),
+        None
+    );
+    let taken_up = waiting.file.process(&occasion()).expect("processing");
+    assert_eq!(taken_up.file.error, None);
+}
+
+/// A crash between the sidecar and the row of a re-scan, or of a release.
+#[test]
+fn what_the_sidecar_says_of_quarantine_is_rolled_forward() {
+    let ready = file(FileState::Ready);
+    let held = ready
+        .quarantine(verified(), &infected(), &occasion())
+        .expect("held")
+        .file;
+    let forward = ready
+        .roll_forward(held.clone(), EventKind::Quarantined, &occasion())
+        .expect("rolled forward");
+    assert_eq!(
+        (forward.file.state, &forward.file.error),
+        (held.state, &held.error)
+    );
+    let mut facts = JsonObject::new();
+    facts.insert("width".to_owned(), 7.into());
+    let cleared = held
+        .clear(facts.clone(), vec![], false, &occasion())
+        .expect("cleared")
+        .file;
+    let forward = held
+        .roll_forward(cleared, EventKind::Cleared, &occasion())
+        .expect("rolled forward");
+    assert_eq!(
+        (forward.file.state, forward.file.error, forward.file.facts),
+        (FileState::Ready, None, facts)
+    );
+    assert!(
+        ready
+            .roll_forward(ready.clone(), EventKind::Cleared, &occasion())
+            .is_err()
+    );
 }

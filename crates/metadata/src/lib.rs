@@ -9,6 +9,7 @@ mod migration;
 mod place;
 pub mod postgres;
 mod prefix;
+mod queue;
 mod scalar;
 pub mod sqlite;
 mod trimming;

@@ -312,6 +312,8 @@ pub async fn a_running_job_arrives_as_ready(source: Store, target: Store) {
         state: JobState::Ready,
         lease_owner: None,
         lease_until: None,
+        turn_at: None,
+        progress: None,
         ..running.clone()
     };
     assert_eq!(arrived, [expected]);
@@ -326,6 +328,7 @@ pub async fn a_running_job_arrives_as_ready(source: Store, target: Store) {
         now: stage.now(),
         lease: LEASE,
         limit: 10,
+        at_most: &[],
     };
     let claimed = target.claim(&claim).await.expect("claim");
     assert_eq!(claimed.len(), 1);
@@ -351,6 +354,7 @@ pub async fn restored_events_do_not_wait_for_delivery(source: Store, target: Sto
         now: jiff::Timestamp::MAX,
         lease: LEASE,
         limit: 100,
+        at_most: &[],
     };
     let waiting = target.claim_events(&claim).await.expect("claim_events");
     let waiting: Vec<_> = waiting.into_iter().map(|one| one.event).collect();

@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use cloakroom_core::JsonObject;
-use cloakroom_core::derivative::Derivative;
+use cloakroom_core::derivative::{Derivative, NewVariant, VariantAdded};
 use cloakroom_core::event::Event;
 use cloakroom_core::file::File;
 use cloakroom_core::id::{FileId, IntentId, JobId, ServiceTokenId};
 use cloakroom_core::intent::{Intent, IntentStatus};
-use cloakroom_core::job::{Job, JobLease, JobOutcome, JobState, NewJob};
+use cloakroom_core::job::{Job, JobKind, JobLease, JobOutcome, JobProgress, JobState, NewJob};
 use cloakroom_core::ports::metadata::{
     Claim, ClaimedEvent, Delivery, EventLease, FileQuery, Inserted, MetadataError, MetadataStore, NewFile,
     Page, ServiceToken, Statistics, Usage,
@@ -167,6 +167,13 @@ impl MetadataStore for CrashingMetadata {
         self.inner.derivatives(id).await
     }
 
+    async fn add_variant(&self, new: &NewVariant) -> Result<VariantAdded, MetadataError> {
+        self.crash.before().await;
+        let outcome = self.inner.add_variant(new).await;
+        self.crash.after().await;
+        outcome
+    }
+
     async fn files(&self, query: &FileQuery) -> Result<Page<File>, MetadataError> {
         self.inner.files(query).await
     }
@@ -257,6 +264,14 @@ impl MetadataStore for CrashingMetadata {
         self.inner.extend(leases, until).await
     }
 
+    async fn report_progress(
+        &self,
+        reports: &[(JobLease, JobProgress)],
+        until: Timestamp,
+    ) -> Result<Vec<JobLease>, MetadataError> {
+        self.inner.report_progress(reports, until).await
+    }
+
     async fn finish(
         &self,
         lease: JobLease,
@@ -269,8 +284,12 @@ impl MetadataStore for CrashingMetadata {
         outcome
     }
 
-    async fn next_job_at(&self) -> Result<Option<Timestamp>, MetadataError> {
-        self.inner.next_job_at().await
+    async fn next_job_at(&self, without: &[JobKind]) -> Result<Option<Timestamp>, MetadataError> {
+        self.inner.next_job_at(without).await
+    }
+
+    async fn live_job(&self, file_id: FileId, kind: JobKind) -> Result<Option<Job>, MetadataError> {
+        self.inner.live_job(file_id, kind).await
     }
 
     async fn jobs(

@@ -21,13 +21,16 @@ pub mod intents;
 pub mod jobs;
 pub mod lists;
 pub mod outbox;
+pub mod progress;
 pub mod records;
 pub mod search;
 pub mod signing;
 pub(crate) mod stage;
 pub mod tokens;
 pub mod transitions;
+pub mod turns;
 pub mod uploads;
+pub mod variants;
 
 pub use self::stage::Store;
 
@@ -98,6 +101,17 @@ macro_rules! metadata_store_suite {
             jobs::leases_are_extended_while_they_hold,
             jobs::the_next_time_is_known,
             jobs::jobs_are_listed_oldest_first,
+            turns::many_jobs_of_one_owner_do_not_hold_up_another,
+            turns::owners_take_turns,
+            turns::newcomers_do_not_overtake_for_ever,
+            turns::turns_are_fair_whatever_happens,
+            turns::jobs_that_come_due_together_do_not_hold_up_another,
+            turns::full_kinds_are_left_out,
+            turns::waiting_makes_up_for_priority,
+            turns::turns_hold_among_concurrent_claimers,
+            turns::jobs_without_a_file_are_claimed,
+            progress::progress_is_kept_with_the_lease,
+            progress::the_queue_is_counted_by_kind,
             intents::stale_intents_are_found_oldest_first,
             intents::a_transition_completes_its_intent,
             intents::an_undone_intent_cannot_be_completed,
@@ -113,6 +127,10 @@ macro_rules! metadata_store_suite {
             outbox::concurrent_claimers_share_the_events,
             outbox::an_event_that_commits_late_is_still_delivered,
             outbox::concurrent_writers_and_claimers_lose_no_event,
+            variants::variants_stand_beside_other_derivatives,
+            variants::racing_variants_of_a_name_have_one_winner,
+            variants::racing_variants_never_exceed_their_number,
+            variants::a_file_that_is_not_ready_there_takes_no_variant,
             tokens::service_tokens_are_found_by_their_digest,
             tokens::a_service_token_is_revoked_once,
             tokens::settings_are_replaced,

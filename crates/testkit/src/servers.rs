@@ -48,6 +48,16 @@ pub fn nats_url() -> String {
     said("NATS_URL")
 }
 
+/// A clamd that knows EICAR alone, over TCP: `host:port`.
+pub fn clamd_tcp() -> String {
+    said("CLAMD_TCP")
+}
+
+/// The Unix socket of the same clamd.
+pub fn clamd_socket() -> std::path::PathBuf {
+    said("CLAMD_SOCKET").into()
+}
+
 /// A table prefix that nobody else uses, so that tests share one database.
 pub fn unique_table_prefix() -> String {
     format!("t{}", random_text())

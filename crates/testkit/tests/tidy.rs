@@ -80,7 +80,21 @@ fn arrows_point_to_the_core() {
         ("cloakroom-coordination", &["core"]),
         ("cloakroom-bucket-events", &["core", "service", "signing"]),
         ("cloakroom-http", &["core", "service"]),
-        ("cloakroom-worker", &["core", "service"]),
+        (
+            "cloakroom-worker",
+            &["core", "images", "media", "processors", "service"],
+        ),
+        (
+            "cloakroom-processors",
+            &["documents", "images", "media", "tables"],
+        ),
+        ("cloakroom-documents", &[]),
+        ("cloakroom-images", &[]),
+        ("cloakroom-media", &[]),
+        ("cloakroom-tables", &[]),
+        ("cloakroom-scanner", &["core"]),
+        // Tests alone.
+        ("cloakroom-proof", &[]),
         ("cloakroom-testkit", &["core"]),
         // Tests alone.
         ("cloakroom-proof", &[]),

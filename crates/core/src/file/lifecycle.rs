@@ -12,6 +12,7 @@ use crate::event::EventKind;
 use crate::job::JobKind;
 use crate::media::MediaType;
 use crate::ports::objects::ObjectPath;
+use crate::ports::scanner::Holdup;
 use crate::record::RecordKey;
 use crate::transition::{Occasion, Transition, UsageDelta};
 use crate::upload::Upload;
@@ -20,6 +21,11 @@ use crate::upload::Upload;
 pub const FROM_BUCKET: &str = "from_bucket";
 /// In the data of an event that a file has moved: the key that it left.
 pub const FROM_KEY: &str = "from_key";
+
+/// In the data of [`EventKind::Cleared`]: whether an administrator ordered it.
+pub const RELEASED: &str = "released";
+/// In the data of [`EventKind::Cleared`]: the message that the file was held back with.
+pub const CLEARED_OF: &str = "cleared_of";
 
 /// What the store shows of the staging object at confirm.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +137,8 @@ impl File {
     pub fn process(&self, occasion: &Occasion<'_>) -> Result<Transition, Refusal> {
         let mut transition = self.step(FileState::Processing, EventKind::Processing, occasion)?;
         transition.file.epoch += 1;
+        // What it waited for is there again.
+        transition.file.error = None;
         transition
             .event
             .data
@@ -157,6 +165,70 @@ impl File {
             .insert("size_bytes".to_owned(), verified.size_bytes.into());
         let file = &mut transition.file;
         file.verified = Some(verified);
+        file.facts = facts;
+        file.error = None;
+        file.processed_at = Some(occasion.now);
+        transition.derivatives = derivatives;
+        Ok(transition)
+    }
+
+    /// Its processing waits for something that does not answer. Said once: what waits already for that is left as it is.
+    pub fn delay(&self, error: FileError, occasion: &Occasion<'_>) -> Result<Option<Transition>, Refusal> {
+        let mut transition = self.step(FileState::Processing, EventKind::Delayed, occasion)?;
+        if self.error.as_ref().is_some_and(|known| known.code == error.code) {
+            return Ok(None);
+        }
+        transition
+            .event
+            .data
+            .insert("error_code".to_owned(), error.code.clone().into());
+        transition.file.error = Some(error);
+        Ok(Some(transition))
+    }
+
+    /// The scanner found something in it, or could not look at all of it: out of reach from here on, whether it was read
+    /// for the first time or was `ready` before.
+    pub fn quarantine(
+        &self,
+        verified: Verified,
+        held: &Holdup,
+        occasion: &Occasion<'_>,
+    ) -> Result<Transition, Refusal> {
+        let mut transition = self.step(FileState::Quarantined, EventKind::Quarantined, occasion)?;
+        self.revise(&mut transition);
+        let error = held.error();
+        let data = &mut transition.event.data;
+        data.insert("error_code".to_owned(), error.code.clone().into());
+        data.insert("sha256".to_owned(), verified.sha256.to_string().into());
+        match held {
+            Holdup::Infected { signature } => data.insert("signature".to_owned(), signature.clone().into()),
+            Holdup::NotFullyScanned { reason } => data.insert("reason".to_owned(), reason.clone().into()),
+        };
+        let file = &mut transition.file;
+        file.verified = Some(verified);
+        file.error = Some(error);
+        file.processed_at = Some(occasion.now);
+        Ok(transition)
+    }
+
+    /// Out of quarantine, after the collection's processors have run. `released`: by an administrator's order, whatever the
+    /// scanner says.
+    pub fn clear(
+        &self,
+        facts: JsonObject,
+        derivatives: Vec<Derivative>,
+        released: bool,
+        occasion: &Occasion<'_>,
+    ) -> Result<Transition, Refusal> {
+        let mut transition = self.step(FileState::Ready, EventKind::Cleared, occasion)?;
+        self.revise(&mut transition);
+        let data = &mut transition.event.data;
+        data.insert(RELEASED.to_owned(), released.into());
+        if let Some(error) = &self.error {
+            data.insert("error_code".to_owned(), error.code.clone().into());
+            data.insert(CLEARED_OF.to_owned(), error.message.clone().into());
+        }
+        let file = &mut transition.file;
         file.facts = facts;
         file.error = None;
         file.processed_at = Some(occasion.now);
@@ -431,6 +503,15 @@ impl File {
         file.record = revised.record;
         file.trash = revised.trash;
         file.hold = revised.hold;
+        match kind {
+            EventKind::Quarantined => file.error = revised.error,
+            EventKind::Cleared => {
+                file.error = None;
+                file.facts = revised.facts;
+                file.processed_at = revised.processed_at;
+            }
+            _ => {}
+        }
         Ok(transition)
     }
 

@@ -88,8 +88,11 @@ impl FileState {
             (EventKind::Confirmed, Confirmed) | (EventKind::Expired, Reaping) => self.is_open(),
             // A claim that takes over from a dead worker enters `Processing` again, under a new epoch.
             (EventKind::Processing, Processing) => matches!(self, Confirmed | Processing),
-            (EventKind::Ready, Ready) => matches!(self, Processing),
+            (EventKind::Ready, Ready) | (EventKind::Delayed, Processing) => matches!(self, Processing),
             (EventKind::Failed, Failed) => matches!(self, Confirmed | Processing),
+            // Another verdict of the scanner replaces the first one.
+            (EventKind::Quarantined, Quarantined) => matches!(self, Processing | Ready | Quarantined),
+            (EventKind::Cleared, Ready) => matches!(self, Quarantined),
             // A dead-lettered job that an administrator tries again.
             (EventKind::Reopened, Confirmed) => matches!(self, Failed),
             (EventKind::Reaped, Expired) => matches!(self, Reaping),

@@ -115,7 +115,7 @@ pub struct SidecarV1 {
     /// Set while it is on legal hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<SidecarHoldV1>,
-    /// What did not fit: `facts`, `derivative_details`, `derivatives`, `texts`.
+    /// What did not fit: `long_facts` (lists among them), `facts`, `derivative_details`, `derivatives`, `texts`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<String>,
 }
@@ -225,8 +225,10 @@ impl SidecarV1 {
             upload: None,
             metadata: file.metadata.clone(),
             facts: file.facts.clone(),
+            // A variant is made again by whoever asks for it.
             derivatives: derivatives
                 .iter()
+                .filter(|derivative| !derivative.is_variant())
                 .map(|derivative| SidecarDerivativeV1::of(derivative, &file.key))
                 .collect(),
             error: file.error.as_ref().map(|error| SidecarErrorV1 {

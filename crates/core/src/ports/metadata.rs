@@ -8,12 +8,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::JsonObject;
 use crate::access::Role;
-use crate::derivative::Derivative;
+use crate::derivative::{Derivative, NewVariant, VariantAdded};
 use crate::event::Event;
 use crate::file::{File, FileState};
 use crate::id::{EventId, FileId, IntentId, JobId, ServiceTokenId, WorkerId};
 use crate::intent::{Intent, IntentStatus};
-use crate::job::{Job, JobLease, JobOutcome, JobState, NewJob};
+use crate::job::{Job, JobKind, JobLease, JobOutcome, JobProgress, JobState, NewJob};
 use crate::record::{Record, RecordKey};
 use crate::transition::Transition;
 use crate::upload::Upload;
@@ -137,6 +137,44 @@ pub struct Claim<'a> {
     pub lease: SignedDuration,
     /// At most so many.
     pub limit: u32,
+    /// Of these kinds only so many, zero included. Events have no kinds.
+    pub at_most: &'a [(JobKind, u32)],
+}
+
+impl Claim<'_> {
+    /// How many of a kind.
+    pub fn room(&self, kind: JobKind) -> u32 {
+        let bound = self.at_most.iter().find(|(bounded, _)| *bounded == kind);
+        bound.map_or(self.limit, |(_, most)| self.limit.min(*most))
+    }
+}
+
+/// The jobs of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// The kind.
+    pub kind: JobKind,
+    /// Waiting, for their turn or their time.
+    pub ready: u64,
+    /// Claimed.
+    pub running: u64,
+    /// In the dead-letter list.
+    pub dead: u64,
+    /// The earliest time of one that waits; in the past, if it waits for its turn.
+    pub oldest_run_at: Option<Timestamp>,
+}
+
+impl QueueDepth {
+    /// No jobs of this kind.
+    pub const fn none(kind: JobKind) -> Self {
+        Self {
+            kind,
+            ready: 0,
+            running: 0,
+            dead: 0,
+            oldest_run_at: None,
+        }
+    }
 }
 
 /// An event that waits for its delivery, claimed.
@@ -203,6 +241,8 @@ pub struct Statistics {
     pub files: Vec<(FileState, u64)>,
     /// Jobs by state.
     pub jobs: Vec<(JobState, u64)>,
+    /// Jobs by kind, every kind.
+    pub queue: Vec<QueueDepth>,
     /// Bytes of confirmed files.
     pub stored_bytes: u64,
 }
@@ -238,6 +278,10 @@ pub trait MetadataStore: Send + Sync {
 
     /// A file's derivatives, by name.
     async fn derivatives(&self, id: FileId) -> Result<Vec<Derivative>>;
+
+    /// Adds a variant to a ready file as [`NewVariant::admit`] says, and removes the rows that give way to it. The file's
+    /// row is held meanwhile, and not changed: a variant is no change of its file.
+    async fn add_variant(&self, new: &NewVariant) -> Result<VariantAdded>;
 
     /// A page of files.
     async fn files(&self, query: &FileQuery) -> Result<Page<File>>;
@@ -289,19 +333,32 @@ pub trait MetadataStore: Send + Sync {
     /// Enqueues a job by itself. `false` when one of its kind waits or runs for that file already.
     async fn enqueue(&self, job: &NewJob) -> Result<bool>;
 
-    /// Claims ready jobs, and running ones whose lease ended, by priority, then time. Each claim counts an
-    /// attempt and raises the lease epoch.
+    /// Claims ready jobs, and running ones whose lease ended. Each claim counts an attempt and raises the lease epoch.
+    ///
+    /// Within a kind owners take turns, one job each in every round (start-time fair queueing); who comes new to a queue
+    /// joins its next round, so nobody overtakes for ever. Between kinds the time of the first in line counts, each point of
+    /// priority as [`crate::job::PRIORITY_STEP`] earlier.
     async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<Job>>;
 
     /// Holds on to claimed jobs for longer; returns the leases that still hold.
     async fn extend(&self, leases: &[JobLease], until: Timestamp) -> Result<Vec<JobLease>>;
 
+    /// The same for jobs whose progress changed, which is kept beside the lease; whoever follows the file is woken.
+    async fn report_progress(
+        &self,
+        reports: &[(JobLease, JobProgress)],
+        until: Timestamp,
+    ) -> Result<Vec<JobLease>>;
+
     /// Ends an attempt; [`JobOutcome::Retry`] alone counts a failure. [`MetadataError::Fenced`] when the claim is no
     /// longer held.
     async fn finish(&self, lease: JobLease, outcome: &JobOutcome, now: Timestamp) -> Result<()>;
 
-    /// When the next job becomes ready, if any waits.
-    async fn next_job_at(&self) -> Result<Option<Timestamp>>;
+    /// When the next job becomes ready, if any waits that is not of one of these kinds.
+    async fn next_job_at(&self, without: &[JobKind]) -> Result<Option<Timestamp>>;
+
+    /// The job of a kind that waits or runs for a file.
+    async fn live_job(&self, file_id: FileId, kind: JobKind) -> Result<Option<Job>>;
 
     /// Jobs in a state, oldest first, after an id.
     async fn jobs(&self, state: Option<JobState>, after: Option<JobId>, limit: u32) -> Result<Page<Job>>;

@@ -10,5 +10,7 @@ pub mod metadata;
 pub mod objects;
 pub mod processor;
 pub mod random;
+pub mod renderer;
+pub mod scanner;
 pub mod signals;
 pub mod signer;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::JsonObject;
+use crate::collection::Collection;
 use crate::file::{File, FileError, Verified};
 use crate::media::MediaType;
 use crate::ports::objects::{ByteRange, ByteStream, ObjectError};
@@ -16,6 +17,10 @@ use crate::ports::objects::{ByteRange, ByteStream, ObjectError};
 pub struct ProcessorLimits {
     /// Time by the clock.
     pub wall: Duration,
+    /// Time of a processor's core.
+    pub cpu: Duration,
+    /// Memory of its own, in bytes.
+    pub memory_bytes: u64,
     /// Size of everything that it makes, in bytes.
     pub output_bytes_max: u64,
 }
@@ -24,6 +29,8 @@ impl Default for ProcessorLimits {
     fn default() -> Self {
         Self {
             wall: Duration::from_secs(30),
+            cpu: Duration::from_secs(10),
+            memory_bytes: 512 * 1024 * 1024,
             output_bytes_max: 64 * 1024 * 1024,
         }
     }
@@ -40,6 +47,8 @@ pub trait Source: Send + Sync {
 pub struct ProcessorInput<'a> {
     /// The file as it stands.
     pub file: &'a File,
+    /// The file's collection: what it wants made.
+    pub collection: &'a Collection,
     /// What was measured.
     pub verified: &'a Verified,
     /// The bytes.
@@ -63,6 +72,15 @@ pub struct MadeDerivative {
     pub height: Option<u32>,
 }
 
+/// A derivative that could not be made, where that is not the fault of the file: what would make it is not installed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnmadeDerivative {
+    /// Its name within the file.
+    pub name: String,
+    /// Why, for people.
+    pub error: String,
+}
+
 /// What a processor found and made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProcessorOutput {
@@ -70,6 +88,8 @@ pub struct ProcessorOutput {
     pub facts: JsonObject,
     /// Derivatives.
     pub derivatives: Vec<MadeDerivative>,
+    /// Those that it could not make although nothing is wrong with the file.
+    pub unmade: Vec<UnmadeDerivative>,
 }
 
 /// Why a processor gave nothing.
@@ -87,7 +107,7 @@ pub enum ProcessorError {
 #[async_trait]
 pub trait Processor: Send + Sync {
     /// The name in a collection's configuration, and in errors.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Whether it takes files of this type; others pass it by.
     fn accepts(&self, content_type: &MediaType) -> bool;

@@ -276,10 +276,10 @@ fn writing<'a>(connection: &'a Connection, archived: &'a ArchivedRow) -> Outcome
 }
 
 fn job_values(job: &Job) -> Vec<Value<'_>> {
-    let state = match job.state {
+    let (state, turn_at) = match job.state {
         // Its worker does not exist any more.
-        JobState::Running => JobState::Ready,
-        other => other,
+        JobState::Running => (JobState::Ready, None),
+        other => (other, job.turn_at),
     };
     vec![
         Box::new(job.id.0),
@@ -293,6 +293,8 @@ fn job_values(job: &Job) -> Vec<Value<'_>> {
         Box::new(job.last_error.as_deref().map(Text)),
         Box::new(Time(job.created_at)),
         Box::new(i64::from(job.failures)),
+        Box::new(job.owner.as_deref().map(Text)),
+        Box::new(turn_at.map(Time)),
     ]
 }
 

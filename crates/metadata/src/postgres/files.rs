@@ -1,6 +1,6 @@
 //! Files: the one way in which they change. How they come is in [`super::inserts`].
 
-use cloakroom_core::derivative::Derivative;
+use cloakroom_core::derivative::{Derivative, NewVariant, VariantAdded};
 use cloakroom_core::event::Event;
 use cloakroom_core::file::{File, FileState};
 use cloakroom_core::id::FileId;
@@ -154,7 +154,13 @@ fn writes<'a>(connection: &'a Connection, transition: &'a Transition) -> Outcome
             values: vec![Box::new(lease.job_id.0), Box::new(i64::from(lease.epoch))],
         });
     }
-    writes.extend(transition.jobs.iter().map(|job| jobs::write(connection, job)));
+    let owner = Some(file.owner.as_str());
+    writes.extend(
+        transition
+            .jobs
+            .iter()
+            .map(|job| jobs::write(connection, job, owner)),
+    );
     Ok(writes)
 }
 
@@ -227,7 +233,7 @@ pub(super) async fn forget(
     connection.execute(&sql.delete_file, &[&file.id.0]).await?;
     jobs::remove_of_file(&connection, file.id).await?;
     if let Some(job) = follow_up {
-        jobs::insert(&connection, job).await?;
+        jobs::insert(&connection, job, Some(&file.owner)).await?;
     }
     connection.hint(Topic::File(file.id));
     Ok(())
@@ -256,6 +262,30 @@ pub(super) async fn update_upload(connection: Connection, upload: &Upload, file_
         return Err(MetadataError::Inconsistent(format!("file {} has no upload", upload.file_id)).into());
     }
     Ok(())
+}
+
+/// Adds a variant in its place, while the row of its file is held. Whoever is run again after an answer that was lost finds
+/// its own variant there.
+pub(super) async fn add_variant(connection: Connection, new: &NewVariant) -> Outcome<VariantAdded> {
+    let (sql, id) = (connection.sql(), new.variant.file_id);
+    let Some(place) = connection.first(&sql.lock_file_place, &[&id.0]).await? else {
+        return Ok(VariantAdded::FileChanged);
+    };
+    let place = Columns(&place);
+    let (state, key) = (place.named(0, FileState::parse)?, place.text(1)?);
+    let found = connection.query(&sql.derivatives, &[&id.0]).await?;
+    let added = new.admit(state, &key, row::all(&found, row::derivative)?);
+    if let VariantAdded::Added(gave_way) = &added {
+        for one in gave_way {
+            connection
+                .execute(&sql.delete_derivative, &[&id.0, &one.name])
+                .await?;
+        }
+        connection
+            .execute_all(&[derivative_write(&connection, &new.variant)?])
+            .await?;
+    }
+    Ok(added)
 }
 
 pub(super) async fn derivatives(connection: Connection, id: FileId) -> Outcome<Vec<Derivative>> {

@@ -1,29 +1,23 @@
 //! The queue: claims with a lease, fenced completion, dead letters, one live job per kind and file.
 
 use cloakroom_core::id::{FileId, JobId};
-use cloakroom_core::job::{Job, JobKind, JobLease, JobOutcome, JobState, NewJob};
+use cloakroom_core::job::{Job, JobKind, JobLease, JobOutcome, JobProgress, JobState, NewJob};
 use cloakroom_core::ports::metadata::{Claim, MetadataError, Page};
 use cloakroom_core::ports::signals::Topic;
+use futures_util::future::join;
 use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::connection::{Connection, Write};
+use super::connection::{Connection, Write, together};
 use super::failure::{Failure, Outcome};
 use super::row::{self, Columns};
-use super::values::{Text, Time};
+use super::values::{Json, Text, Time, json_text};
+use crate::queue::{Candidate, Counted, Line, PLACED_MAX, choose, is_due_at_once, made_at};
 
-/// When a job was made: its id says so.
-fn made_at(job: &NewJob) -> Timestamp {
-    let (seconds, nanos) = job.id.0.get_timestamp().map_or((0, 0), |time| time.to_unix());
-    i64::try_from(seconds)
-        .ok()
-        .filter(|seconds| *seconds > 0)
-        .and_then(|seconds| Timestamp::new(seconds, i32::try_from(nanos).ok()?).ok())
-        .unwrap_or(job.run_at)
-}
-
-/// What enqueues a job; changes nothing when one of its kind waits or runs for that file.
-pub(super) fn write<'a>(connection: &'a Connection, job: &'a NewJob) -> Write<'a> {
+/// What enqueues a job; changes nothing when one of its kind waits or runs for that file. Whose file it is about is looked
+/// up unless it is known.
+pub(super) fn write<'a>(connection: &'a Connection, job: &'a NewJob, owner: Option<&'a str>) -> Write<'a> {
     Write {
         statement: &connection.sql().insert_job,
         values: vec![
@@ -33,13 +27,15 @@ pub(super) fn write<'a>(connection: &'a Connection, job: &'a NewJob) -> Write<'a
             Box::new(job.kind.priority()),
             Box::new(Time(job.run_at)),
             Box::new(Time(made_at(job))),
+            Box::new(owner.map(Text)),
+            Box::new(is_due_at_once(job)),
         ],
     }
 }
 
 /// Enqueues; `false` when one of its kind waits or runs for that file.
-pub(super) async fn insert(connection: &Connection, job: &NewJob) -> Outcome<bool> {
-    let inserted = connection.execute_all(&[write(connection, job)]).await? != [0];
+pub(super) async fn insert(connection: &Connection, job: &NewJob, owner: Option<&str>) -> Outcome<bool> {
+    let inserted = connection.execute_all(&[write(connection, job, owner)]).await? != [0];
     if inserted {
         connection.hint(Topic::Jobs);
     }
@@ -75,22 +71,83 @@ pub(super) fn lease_end(claim: &Claim<'_>) -> Timestamp {
     claim.now.checked_add(claim.lease).unwrap_or(Timestamp::MAX)
 }
 
+/// Looks who is first in line, decides, and takes so many of each kind: others look at the same time, and what one has
+/// locked the next passes over.
 pub(super) async fn claim(connection: Connection, claim: &Claim<'_>) -> Outcome<Vec<Job>> {
+    let sql = connection.sql();
+    let rooms = JobKind::ALL.iter().map(|kind| (*kind, claim.room(*kind)));
+    let rooms: Vec<_> = rooms.filter(|(_, room)| *room > 0).collect();
+    let lines = lines(&connection, claim.now, &rooms).await?;
+    let (mut counts, mut lapsed) = (Vec::<(JobKind, i64)>::new(), Vec::new());
+    for (kind, candidate) in choose(&lines, claim.limit) {
+        if candidate.lapsed {
+            lapsed.push(candidate.id.0);
+        } else if let Some((_, count)) = counts.iter_mut().find(|(counted, _)| *counted == kind) {
+            *count += 1;
+        } else {
+            counts.push((kind, 1));
+        }
+    }
+    if counts.is_empty() && lapsed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let kinds: Vec<&str> = counts.iter().map(|(kind, _)| kind.as_str()).collect();
+    let most: Vec<i64> = counts.iter().map(|(_, count)| *count).collect();
     let claimed = connection
         .query(
-            &connection.sql().claim_jobs,
+            &sql.claim_jobs,
             &[
                 &Time(claim.now),
                 &Text(&claim.worker.0),
                 &Time(lease_end(claim)),
-                &i64::from(claim.limit),
+                &kinds,
+                &most,
+                &lapsed,
             ],
         )
         .await?;
     let mut claimed = row::all(&claimed, row::job)?;
     // RETURNING has no order.
-    claimed.sort_by_key(|job| (std::cmp::Reverse(job.kind.priority()), job.run_at, job.id));
+    claimed.sort_by_key(|job| (std::cmp::Reverse(job.kind.priority()), job.turn_at, job.id));
     Ok(claimed)
+}
+
+/// Gives turns to jobs whose time has come, and looks who is first in line.
+async fn lines(connection: &Connection, now: Timestamp, rooms: &[(JobKind, u32)]) -> Outcome<Vec<Line>> {
+    let sql = connection.sql();
+    let kinds: Vec<&str> = rooms.iter().map(|(kind, _)| kind.as_str()).collect();
+    let most: Vec<i64> = rooms.iter().map(|(_, room)| i64::from(*room)).collect();
+    connection.prepare(&[&sql.place_jobs, &sql.jobs_in_line]).await?;
+    let now = Time(now);
+    let placed_max = i64::from(PLACED_MAX);
+    let parameters: [&(dyn ToSql + Sync); 3] = [&now, &kinds, &placed_max];
+    let (placed, found) = join(connection.execute(&sql.place_jobs, &parameters), async {
+        connection.query(&sql.jobs_in_line, &[&now, &kinds, &most]).await
+    })
+    .await;
+    let (_, found) = (together([placed])?, found?);
+    let found = row::all(&found, |row| {
+        let c = Columns(row);
+        Ok((
+            JobKind::parse(&c.text(0)?),
+            Candidate {
+                id: JobId(c.id(1)?),
+                run_at: c.time(2)?,
+                lapsed: c.get(3)?,
+            },
+        ))
+    })?;
+    let line = |(kind, room): &(JobKind, u32)| {
+        let of_kind = found.iter().filter(|(found, _)| *found == Some(*kind));
+        Line {
+            kind: *kind,
+            candidates: of_kind
+                .map(|(_, candidate)| *candidate)
+                .take(*room as usize)
+                .collect(),
+        }
+    };
+    Ok(rooms.iter().map(line).collect())
 }
 
 pub(super) async fn extend(
@@ -117,6 +174,34 @@ pub(super) async fn extend(
         .collect())
 }
 
+/// Holds on to jobs, and keeps how far they are.
+pub(super) async fn report(
+    connection: Connection,
+    reports: &[(JobLease, JobProgress)],
+    until: Timestamp,
+) -> Outcome<Vec<JobLease>> {
+    let ids: Vec<Uuid> = reports.iter().map(|(lease, _)| lease.job_id.0).collect();
+    let epochs: Vec<i64> = reports.iter().map(|(lease, _)| i64::from(lease.epoch)).collect();
+    let progress = reports
+        .iter()
+        .map(|(_, progress)| Ok(Json(json_text(&progress.to_json())?)))
+        .collect::<Outcome<Vec<_>>>()?;
+    let reported = connection
+        .query(
+            &connection.sql().report_progress,
+            &[&ids, &epochs, &Time(until), &progress],
+        )
+        .await?;
+    row::all(&reported, |row| {
+        let c = Columns(row);
+        connection.hint(Topic::File(FileId(c.id(2)?)));
+        Ok(JobLease {
+            job_id: JobId(c.id(0)?),
+            epoch: c.count(1)?,
+        })
+    })
+}
+
 pub(super) async fn finish(connection: Connection, lease: JobLease, outcome: &JobOutcome) -> Outcome<()> {
     let (state, run_at, error) = match outcome {
         JobOutcome::Done => return complete(&connection, lease).await,
@@ -126,8 +211,8 @@ pub(super) async fn finish(connection: Connection, lease: JobLease, outcome: &Jo
     };
     let uncounted = i64::from(matches!(outcome, JobOutcome::Snooze { .. }));
     let failed = i64::from(matches!(outcome, JobOutcome::Retry { .. }));
-    let changed = connection
-        .execute(
+    let released = connection
+        .first(
             &connection.sql().release_job,
             &[
                 &lease.job_id.0,
@@ -140,27 +225,46 @@ pub(super) async fn finish(connection: Connection, lease: JobLease, outcome: &Jo
             ],
         )
         .await?;
-    if changed == 0 {
+    let Some(released) = released else {
         return Err(MetadataError::Fenced.into());
-    }
+    };
     if state == JobState::Ready {
         connection.hint(Topic::Jobs);
     }
+    connection.hint(Topic::File(FileId(Columns(&released).id(0)?)));
     Ok(())
 }
 
-/// The earliest time over the few priorities that there are: each is one step into an index.
-pub(super) async fn next_at(connection: Connection) -> Outcome<Option<Timestamp>> {
-    let mut priorities: Vec<i16> = JobKind::ALL.iter().map(|kind| kind.priority()).collect();
-    priorities.sort_unstable();
-    priorities.dedup();
-    let found = connection
-        .first(&connection.sql().next_job_at, &[&priorities])
-        .await?;
+/// The earliest time over the kinds that there are: each is two steps into an index.
+pub(super) async fn next_at(connection: Connection, without: &[JobKind]) -> Outcome<Option<Timestamp>> {
+    let kinds = JobKind::ALL.iter().filter(|kind| !without.contains(kind));
+    let kinds: Vec<&str> = kinds.map(|kind| kind.as_str()).collect();
+    let found = connection.first(&connection.sql().next_job_at, &[&kinds]).await?;
     Ok(found
         .map(|row| Columns(&row).optional_time(0))
         .transpose()?
         .flatten())
+}
+
+pub(super) async fn live(connection: Connection, file_id: FileId, kind: JobKind) -> Outcome<Option<Job>> {
+    let found = connection
+        .first(&connection.sql().job_of_file, &[&file_id.0, &kind.as_str()])
+        .await?;
+    found.as_ref().map(row::job).transpose()
+}
+
+/// How many jobs of each kind there are in each state.
+pub(super) async fn count(connection: &Connection) -> Outcome<Vec<Counted>> {
+    let found = connection.query(&connection.sql().count_jobs, &[]).await?;
+    row::all(&found, |row| {
+        let c = Columns(row);
+        Ok(Counted {
+            kind: JobKind::parse(&c.text(0)?),
+            state: c.named(1, JobState::parse)?,
+            count: c.size(2)?,
+            oldest_run_at: c.optional_time(3)?,
+        })
+    })
 }
 
 pub(super) async fn list(

@@ -29,6 +29,7 @@ mod statements;
 mod store;
 mod tls;
 mod tokens;
+mod turns;
 mod values;
 
 use std::sync::Arc;

@@ -32,6 +32,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "administration",
         sql: include_str!("../../migrations/postgres/0003_administration.sql"),
     },
+    Migration {
+        version: 4,
+        name: "processing",
+        sql: include_str!("../../migrations/postgres/0004_processing.sql"),
+    },
 ];
 
 /// The oldest server that the statements are written for, as `server_version_num`.

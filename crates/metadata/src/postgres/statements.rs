@@ -1,5 +1,6 @@
 //! Every fixed statement, rendered once with the table prefix. Lists are built in [`super::list`].
 
+use super::turns::{in_line, next_turn, waiting};
 use crate::counting::{counted_bytes, counted_file};
 use crate::prefix::TablePrefix;
 
@@ -36,7 +37,7 @@ pub(super) use upload_columns;
 macro_rules! job_columns {
     () => {
         "j.id, j.kind, j.file_id, j.state, j.run_at, j.attempt, j.lease_epoch, j.lease_owner, j.lease_until, \
-         j.last_error, j.created_at, j.failures"
+         j.last_error, j.created_at, j.failures, j.owner, j.turn_at, j.progress"
     };
 }
 pub(super) use job_columns;
@@ -308,6 +309,8 @@ statements! {
         FROM {p}_derivatives WHERE file_id = $1 ORDER BY name",
     derivatives_of: "SELECT file_id, name, key, content_type, size_bytes, width, height, error, created_at
         FROM {p}_derivatives WHERE file_id = ANY($1) ORDER BY file_id, name",
+    lock_file_place: "SELECT state, key FROM {p}_files WHERE id = $1 FOR NO KEY UPDATE",
+    delete_derivative: "DELETE FROM {p}_derivatives WHERE file_id = $1 AND name = $2",
     put_derivative: "INSERT INTO {p}_derivatives (file_id, name, key, content_type, size_bytes, width, height, error,
         created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (file_id, name) DO UPDATE SET
         key = excluded.key, content_type = excluded.content_type, size_bytes = excluded.size_bytes,
@@ -388,30 +391,61 @@ statements! {
         WHERE completed_at IS NOT NULL AND completed_at < $1 ORDER BY completed_at LIMIT $2)",
 
     // Jobs
-    insert_job: "INSERT INTO {p}_jobs (id, kind, file_id, state, priority, run_at, attempt, lease_epoch, created_at)
-        VALUES ($1, $2, $3, 'ready', $4, $5, 0, 0, $6)
-        ON CONFLICT (file_id, kind) WHERE state IN ('ready', 'running') DO NOTHING",
+    // The next round of the queue, but not before the owner's next one: two steps into an index.
+    insert_job: concat!("INSERT INTO {p}_jobs (id, kind, file_id, state, priority, run_at, attempt, lease_epoch, created_at,
+        owner, turn_at)
+        SELECT $1, $2, $3, 'ready', $4, $5, 0, 0, $6, o.owner, CASE WHEN $8::boolean THEN ",
+        next_turn!("$2", "o.owner", "$6::timestamptz"), " END
+        FROM (SELECT coalesce($7::text, (SELECT f.owner FROM {p}_files AS f WHERE f.id = $3), '') COLLATE \"C\" AS owner) AS o
+        ON CONFLICT (file_id, kind) WHERE state IN ('ready', 'running') DO NOTHING"),
     restore_job: "INSERT INTO {p}_jobs (id, kind, file_id, state, priority, run_at, attempt, lease_epoch, last_error,
-        created_at, failures) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
+        created_at, failures, owner, turn_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        ON CONFLICT DO NOTHING",
     // Locked, so that nobody takes the job over before what is done under this claim is committed.
     lease_holds: "SELECT 1 FROM {p}_jobs WHERE id = $1 AND lease_epoch = $2 AND state = 'running' FOR UPDATE",
     complete_job: "DELETE FROM {p}_jobs WHERE id = $1 AND lease_epoch = $2 AND state = 'running'",
-    claim_jobs: concat!("WITH ready AS (SELECT id, priority, run_at FROM {p}_jobs
-            WHERE state = 'ready' AND run_at <= $1 ORDER BY priority DESC, run_at, id LIMIT $4 FOR UPDATE SKIP LOCKED),
-        lapsed AS (SELECT id, priority, run_at FROM {p}_jobs
-            WHERE state = 'running' AND lease_until < $1 ORDER BY lease_until LIMIT $4 FOR UPDATE SKIP LOCKED),
-        chosen AS (SELECT id FROM (SELECT * FROM ready UNION ALL SELECT * FROM lapsed) AS c
-            ORDER BY priority DESC, run_at, id LIMIT $4)
+    // Jobs whose time has come, or that an older version enqueued, those that waited longest first.
+    place_jobs: concat!("WITH due AS (SELECT d.* FROM unnest($2::text[]) AS k (kind) CROSS JOIN LATERAL (
+            SELECT w.id, w.kind, w.run_at,
+            coalesce(w.owner, (SELECT f.owner FROM {p}_files AS f WHERE f.id = w.file_id), '') AS owner
+            FROM {p}_jobs AS w WHERE w.", waiting!(), " AND w.kind = k.kind COLLATE \"C\" AND w.run_at <= $1
+            ORDER BY w.run_at, w.id LIMIT $3 FOR UPDATE OF w SKIP LOCKED) AS d),
+        placed AS (SELECT due.id, due.owner, ", next_turn!("due.kind", "due.owner", "$1::timestamptz"), "
+            + (row_number() OVER (PARTITION BY due.kind, due.owner ORDER BY due.run_at, due.id) - 1)
+            * interval '1 microsecond' AS turn_at FROM due)
+        UPDATE {p}_jobs AS j SET owner = p.owner, turn_at = p.turn_at FROM placed AS p WHERE j.id = p.id"),
+    // Who is first in line, of each kind so many. Nothing is locked yet: several look at the same ones.
+    jobs_in_line: concat!("SELECT c.kind, c.id, c.run_at, c.lapsed FROM (
+        SELECT h.* FROM unnest($2::text[], $3::bigint[]) AS k (kind, most) CROSS JOIN LATERAL (
+            SELECT kind, id, run_at, false AS lapsed, turn_at AS place FROM {p}_jobs WHERE ", in_line!(), "
+            AND kind = k.kind COLLATE \"C\" AND run_at <= $1 ORDER BY turn_at, id LIMIT k.most) AS h
+        UNION ALL SELECT kind, id, run_at, true, lease_until FROM {p}_jobs
+            WHERE state = 'running' AND lease_until < $1 AND kind = ANY($2)) AS c
+        ORDER BY c.lapsed DESC, c.place, c.id"),
+    // So many of each kind, whichever are first in line and nobody else's.
+    claim_jobs: concat!("WITH chosen AS (SELECT c.id FROM unnest($4::text[], $5::bigint[]) AS k (kind, most)
+            CROSS JOIN LATERAL (SELECT id FROM {p}_jobs WHERE ", in_line!(), "
+            AND kind = k.kind COLLATE \"C\" AND run_at <= $1 ORDER BY turn_at, id LIMIT k.most FOR UPDATE SKIP LOCKED) AS c),
+        lapsed AS (SELECT id FROM {p}_jobs WHERE id = ANY($6) AND state = 'running' AND lease_until < $1
+            FOR UPDATE SKIP LOCKED)
         UPDATE {p}_jobs AS j SET state = 'running', attempt = attempt + 1, lease_epoch = lease_epoch + 1,
-        lease_owner = $2, lease_until = $3 FROM chosen WHERE j.id = chosen.id RETURNING ", job_columns!()),
+        lease_owner = $2, lease_until = $3, progress = NULL
+        FROM (SELECT id FROM chosen UNION ALL SELECT id FROM lapsed) AS c WHERE j.id = c.id RETURNING ", job_columns!()),
     extend_leases: "UPDATE {p}_jobs AS j SET lease_until = $3
         FROM unnest($1::uuid[], $2::bigint[]) AS t (id, epoch)
         WHERE j.id = t.id AND j.lease_epoch = t.epoch AND j.state = 'running' RETURNING j.id, j.lease_epoch",
+    report_progress: "UPDATE {p}_jobs AS j SET lease_until = $3, progress = t.progress
+        FROM unnest($1::uuid[], $2::bigint[], $4::json[]) AS t (id, epoch, progress)
+        WHERE j.id = t.id AND j.lease_epoch = t.epoch AND j.state = 'running' RETURNING j.id, j.lease_epoch, j.file_id",
     release_job: "UPDATE {p}_jobs SET state = $3, run_at = coalesce($4, run_at), attempt = greatest(0, attempt - $5),
-        failures = failures + $6, last_error = $7, lease_owner = NULL, lease_until = NULL
-        WHERE id = $1 AND lease_epoch = $2 AND state = 'running'",
-    next_job_at: "SELECT min((SELECT min(run_at) FROM {p}_jobs WHERE state = 'ready' AND priority = p.n))
-        FROM unnest($1::smallint[]) AS p (n)",
+        failures = failures + $6, last_error = $7, lease_owner = NULL, lease_until = NULL, turn_at = NULL, progress = NULL
+        WHERE id = $1 AND lease_epoch = $2 AND state = 'running' RETURNING file_id",
+    next_job_at: concat!("SELECT min(least(
+        (SELECT run_at FROM {p}_jobs WHERE ", in_line!(), " AND kind = k.name COLLATE \"C\" ORDER BY turn_at, id LIMIT 1),
+        (SELECT run_at FROM {p}_jobs WHERE ", waiting!(), " AND kind = k.name COLLATE \"C\" ORDER BY run_at, id LIMIT 1)))
+        FROM unnest($1::text[]) AS k (name)"),
+    job_of_file: concat!("SELECT ", job_columns!(), " FROM {p}_jobs AS j
+        WHERE j.file_id = $1 AND j.kind = $2 AND j.state IN ('ready', 'running')"),
     jobs: concat!("SELECT ", job_columns!(), " FROM {p}_jobs AS j WHERE j.id > $1 ORDER BY j.id LIMIT $2"),
     jobs_in_state: concat!("SELECT ", job_columns!(), " FROM {p}_jobs AS j WHERE j.id > $1 AND j.state = $3
         ORDER BY j.id LIMIT $2"),
@@ -419,11 +453,12 @@ statements! {
         ORDER BY j.id LIMIT $2"),
     dead_job: "SELECT kind, file_id FROM {p}_jobs WHERE id = $1 AND state = 'dead' FOR UPDATE",
     live_job: "SELECT 1 FROM {p}_jobs WHERE file_id = $1 AND kind = $2 AND state IN ('ready', 'running')",
-    revive_job: "UPDATE {p}_jobs SET state = 'ready', run_at = $2, attempt = 0, failures = 0 WHERE id = $1",
+    revive_job: "UPDATE {p}_jobs SET state = 'ready', run_at = $2, attempt = 0, failures = 0, last_error = NULL,
+        turn_at = NULL WHERE id = $1",
     discard_job: "DELETE FROM {p}_jobs WHERE id = $1 AND state = 'dead'",
     delete_live_jobs: "DELETE FROM {p}_jobs WHERE file_id = $1 AND state IN ('ready', 'running')",
     delete_dead_jobs: "DELETE FROM {p}_jobs WHERE file_id = $1 AND state = 'dead'",
-    count_jobs: "SELECT state, count(*) FROM {p}_jobs GROUP BY state",
+    count_jobs: "SELECT kind, state, count(*), min(run_at) FROM {p}_jobs GROUP BY kind, state",
 
     // Service tokens and settings
     insert_token: concat!("INSERT INTO {p}_service_tokens (", token_columns!(), ")

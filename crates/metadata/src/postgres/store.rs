@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use cloakroom_core::JsonObject;
-use cloakroom_core::derivative::Derivative;
+use cloakroom_core::derivative::{Derivative, NewVariant, VariantAdded};
 use cloakroom_core::event::Event;
 use cloakroom_core::file::{File, FileState};
 use cloakroom_core::id::{FileId, IntentId, JobId, ServiceTokenId};
 use cloakroom_core::intent::{Intent, IntentStatus};
-use cloakroom_core::job::{Job, JobLease, JobOutcome, JobState, NewJob};
+use cloakroom_core::job::{Job, JobKind, JobLease, JobOutcome, JobProgress, JobState, NewJob};
 use cloakroom_core::ports::metadata::{
     Claim, ClaimedEvent, Delivery, EventLease, FileQuery, Inserted, MetadataError, MetadataStore, NewFile,
     Page, Result, ServiceToken, Statistics, Usage,
@@ -23,6 +23,7 @@ use super::failure::Outcome;
 use super::pool::Unknown::{RunAgain, Tell};
 use super::row::{self, Columns};
 use super::{PostgresStore, files, intents, jobs, list, outbox, page, records, tokens};
+use crate::queue;
 
 #[async_trait]
 impl MetadataStore for PostgresStore {
@@ -73,6 +74,12 @@ impl MetadataStore for PostgresStore {
 
     async fn derivatives(&self, id: FileId) -> Result<Vec<Derivative>> {
         self.pool.read("derivatives", |c| files::derivatives(c, id)).await
+    }
+
+    async fn add_variant(&self, new: &NewVariant) -> Result<VariantAdded> {
+        self.pool
+            .write("add_variant", RunAgain, |c, _| files::add_variant(c, new))
+            .await
     }
 
     async fn files(&self, query: &FileQuery) -> Result<Page<File>> {
@@ -167,7 +174,9 @@ impl MetadataStore for PostgresStore {
 
     async fn enqueue(&self, job: &NewJob) -> Result<bool> {
         self.pool
-            .write("enqueue", Tell, |c, _| async move { jobs::insert(&c, job).await })
+            .write("enqueue", Tell, |c, _| async move {
+                jobs::insert(&c, job, None).await
+            })
             .await
     }
 
@@ -184,14 +193,30 @@ impl MetadataStore for PostgresStore {
             .await
     }
 
+    async fn report_progress(
+        &self,
+        reports: &[(JobLease, JobProgress)],
+        until: Timestamp,
+    ) -> Result<Vec<JobLease>> {
+        self.pool
+            .write("report_progress", RunAgain, |c, _| {
+                jobs::report(c, reports, until)
+            })
+            .await
+    }
+
     async fn finish(&self, lease: JobLease, outcome: &JobOutcome, _now: Timestamp) -> Result<()> {
         self.pool
             .write("finish", Tell, |c, _| jobs::finish(c, lease, outcome))
             .await
     }
 
-    async fn next_job_at(&self) -> Result<Option<Timestamp>> {
-        self.pool.read("next_job_at", jobs::next_at).await
+    async fn next_job_at(&self, without: &[JobKind]) -> Result<Option<Timestamp>> {
+        self.pool.read("next_job_at", |c| jobs::next_at(c, without)).await
+    }
+
+    async fn live_job(&self, file_id: FileId, kind: JobKind) -> Result<Option<Job>> {
+        self.pool.read("live_job", |c| jobs::live(c, file_id, kind)).await
     }
 
     async fn jobs(&self, state: Option<JobState>, after: Option<JobId>, limit: u32) -> Result<Page<Job>> {
@@ -285,19 +310,15 @@ async fn statistics(connection: Connection) -> Outcome<Statistics> {
             count(row, FileState::parse)
         })?);
     }
-    let jobs = row::all(&connection.query(&sql.count_jobs, &[]).await?, |row| {
-        count(row, JobState::parse)
-    })?;
+    let jobs = jobs::count(&connection).await?;
     let stored = connection.first(&sql.stored_bytes, &[]).await?;
     Ok(Statistics {
         files: FileState::ALL
             .iter()
             .map(|state| (*state, counted(&files, *state)))
             .collect(),
-        jobs: JobState::ALL
-            .iter()
-            .map(|state| (*state, counted(&jobs, *state)))
-            .collect(),
+        jobs: queue::by_state(&jobs),
+        queue: queue::by_kind(&jobs),
         stored_bytes: stored
             .map(|row| Columns(&row).size(0))
             .transpose()?

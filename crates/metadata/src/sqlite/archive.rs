@@ -266,9 +266,9 @@ fn restore_file(session: &Session, row: &ArchivedFile) -> Outcome<bool> {
 }
 
 fn restore_job(session: &Session, job: &Job) -> Outcome<bool> {
-    let state = match job.state {
-        JobState::Running => JobState::Ready,
-        other => other,
+    let (state, turn_at) = match job.state {
+        JobState::Running => (JobState::Ready, None),
+        other => (other, job.turn_at),
     };
     let written = session.execute(
         &session.sql.restore_job,
@@ -284,6 +284,8 @@ fn restore_job(session: &Session, job: &Job) -> Outcome<bool> {
             job.last_error,
             micros(job.created_at),
             job.failures,
+            job.owner,
+            turn_at.map(micros),
         ],
     )?;
     if written > 0 {

@@ -1,7 +1,7 @@
 //! Files: the hot insert, and the one way in which they change.
 
 use cloakroom_core::JsonObject;
-use cloakroom_core::derivative::{Derivative, DerivativeOutcome};
+use cloakroom_core::derivative::{Derivative, DerivativeOutcome, NewVariant, VariantAdded};
 use cloakroom_core::event::Event;
 use cloakroom_core::file::{File, FileState};
 use cloakroom_core::id::FileId;
@@ -208,7 +208,7 @@ pub(super) fn apply(session: &Session, transition: &Transition) -> Outcome<()> {
         jobs::complete(session, *lease)?;
     }
     for job in jobs {
-        jobs::insert(session, job)?;
+        jobs::insert(session, job, Some(&file.owner))?;
     }
     session.hint(Topic::File(file.id));
     Ok(())
@@ -280,7 +280,7 @@ pub(super) fn forget(
     session.execute(&session.sql.delete_file, [before.seq])?;
     jobs::remove_of_file(session, file.id)?;
     if let Some(job) = follow_up {
-        jobs::insert(session, job)?;
+        jobs::insert(session, job, Some(&file.owner))?;
     }
     session.hint(Topic::File(file.id));
     Ok(())
@@ -306,6 +306,22 @@ pub(super) fn update_upload(session: &Session, upload: &Upload, file_version: u6
 
 pub(super) fn derivatives(session: &Session, id: FileId) -> Outcome<Vec<Derivative>> {
     session.all(&session.sql.derivatives, [id.0.as_bytes()], row::derivative)
+}
+
+/// Adds a variant in its place. There is one writer, so what is read here stays so.
+pub(super) fn add_variant(session: &Session, new: &NewVariant) -> Outcome<VariantAdded> {
+    let id = new.variant.file_id;
+    let Some(file) = file(session, id)? else {
+        return Ok(VariantAdded::FileChanged);
+    };
+    let added = new.admit(file.state, &file.key, derivatives(session, id)?);
+    if let VariantAdded::Added(gave_way) = &added {
+        for one in gave_way {
+            session.execute(&session.sql.delete_derivative, params![id.0.as_bytes(), one.name])?;
+        }
+        put_derivative(session, &new.variant)?;
+    }
+    Ok(added)
 }
 
 pub(super) fn put_derivative(session: &Session, derivative: &Derivative) -> Outcome<()> {

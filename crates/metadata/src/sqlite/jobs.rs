@@ -1,30 +1,26 @@
 //! The queue: claims with a lease, fenced completion, dead letters, one live job per kind and file.
 
 use cloakroom_core::id::{FileId, JobId};
-use cloakroom_core::job::{Job, JobKind, JobLease, JobOutcome, JobState, NewJob};
+use cloakroom_core::job::{Job, JobKind, JobLease, JobOutcome, JobProgress, JobState, NewJob};
 use cloakroom_core::ports::metadata::{Claim, MetadataError, Page};
 use cloakroom_core::ports::signals::Topic;
 use jiff::Timestamp;
-use rusqlite::params;
+use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::failure::Outcome;
-use super::row::{self, Columns, micros};
+use super::row::{self, Columns, json_text, micros};
 use super::session::Session;
 use super::statements::job_columns;
+use crate::queue::{Candidate, Counted, Line, PLACED_MAX, choose, is_due_at_once, made_at};
 
-/// When a job was made: its id says so.
-fn made_at(job: &NewJob) -> Timestamp {
-    let (seconds, nanos) = job.id.0.get_timestamp().map_or((0, 0), |time| time.to_unix());
-    i64::try_from(seconds)
-        .ok()
-        .filter(|seconds| *seconds > 0)
-        .and_then(|seconds| Timestamp::new(seconds, i32::try_from(nanos).ok()?).ok())
-        .unwrap_or(job.run_at)
-}
-
-/// Enqueues; `false` when one of its kind waits or runs for that file.
-pub(super) fn insert(session: &Session, job: &NewJob) -> Outcome<bool> {
+/// Enqueues; `false` when one of its kind waits or runs for that file. Whose file it is about is looked up unless it is
+/// known.
+pub(super) fn insert(session: &Session, job: &NewJob, owner: Option<&str>) -> Outcome<bool> {
+    let owner = match owner {
+        Some(owner) => owner.to_owned(),
+        None => owner_of(session, job.file_id)?,
+    };
     let inserted = session.execute(
         &session.sql.insert_job,
         params![
@@ -34,12 +30,22 @@ pub(super) fn insert(session: &Session, job: &NewJob) -> Outcome<bool> {
             job.kind.priority(),
             micros(job.run_at),
             micros(made_at(job)),
+            owner,
+            is_due_at_once(job),
         ],
     )?;
     if inserted > 0 {
         session.hint(Topic::Jobs);
     }
     Ok(inserted > 0)
+}
+
+/// Whose file it is. Files whose row is gone take turns as if they were nobody's.
+fn owner_of(session: &Session, id: FileId) -> Outcome<String> {
+    let found = session.first(&session.sql.owner_of_file, [id.0.as_bytes()], |row| {
+        Columns(row).text(0)
+    })?;
+    Ok(found.unwrap_or_default())
 }
 
 fn lease_parameters(lease: &JobLease) -> (&Uuid, u32) {
@@ -65,21 +71,100 @@ pub(super) fn complete(session: &Session, lease: JobLease) -> Outcome<()> {
     }
 }
 
-pub(super) fn claim(
-    session: &Session,
-    worker: &str,
+/// What to claim, on the way to the writer's thread.
+pub(super) struct Wanted {
+    worker: String,
     now: Timestamp,
     until: Timestamp,
     limit: u32,
-) -> Outcome<Vec<Job>> {
-    let mut claimed = session.all(
-        &session.sql.claim_jobs,
-        params![micros(now), worker, micros(until), limit],
-        row::job,
-    )?;
-    // RETURNING has no order.
-    claimed.sort_by_key(|job| (std::cmp::Reverse(job.kind.priority()), job.run_at, job.id));
+    rooms: Vec<(JobKind, u32)>,
+}
+
+impl From<&Claim<'_>> for Wanted {
+    fn from(claim: &Claim<'_>) -> Self {
+        let rooms = JobKind::ALL.iter().map(|kind| (*kind, claim.room(*kind)));
+        Self {
+            worker: claim.worker.0.clone(),
+            now: claim.now,
+            until: lease_end(claim),
+            limit: claim.limit,
+            rooms: rooms.filter(|(_, room)| *room > 0).collect(),
+        }
+    }
+}
+
+pub(super) fn claim(session: &Session, wanted: &Wanted) -> Outcome<Vec<Job>> {
+    let lapsed = lapsed(session, wanted.now)?;
+    let mut lines = Vec::with_capacity(wanted.rooms.len());
+    for (kind, room) in &wanted.rooms {
+        place(session, *kind, wanted.now)?;
+        let of_kind = lapsed.iter().filter(|(found, _)| found == kind);
+        let mut candidates: Vec<Candidate> = of_kind.map(|(_, candidate)| *candidate).collect();
+        candidates.extend(session.all(
+            &session.sql.jobs_in_line,
+            params![kind.as_str(), micros(wanted.now), room],
+            |row| candidate(row, 0, false),
+        )?);
+        candidates.truncate(*room as usize);
+        lines.push(Line {
+            kind: *kind,
+            candidates,
+        });
+    }
+    let mut claimed = Vec::new();
+    for (_, candidate) in choose(&lines, wanted.limit) {
+        claimed.extend(session.first(
+            &session.sql.claim_job,
+            params![candidate.id.0.as_bytes(), wanted.worker, micros(wanted.until)],
+            row::job,
+        )?);
+    }
     Ok(claimed)
+}
+
+fn candidate(row: &Row<'_>, first: usize, lapsed: bool) -> Outcome<Candidate> {
+    let c = Columns(row);
+    Ok(Candidate {
+        id: JobId(c.id(first)?),
+        run_at: c.time(first + 1)?,
+        lapsed,
+    })
+}
+
+/// Jobs whose worker died. Those of a kind that only a newer version knows are left to it.
+fn lapsed(session: &Session, now: Timestamp) -> Outcome<Vec<(JobKind, Candidate)>> {
+    let found = session.all(&session.sql.lapsed_jobs, [micros(now)], |row| {
+        let kind = JobKind::parse(&Columns(row).text(0)?);
+        Ok((kind, candidate(row, 1, true)?))
+    })?;
+    let known = found
+        .into_iter()
+        .filter_map(|(kind, candidate)| Some((kind?, candidate)));
+    Ok(known.collect())
+}
+
+/// Gives jobs whose time has come their turn, those that waited longest first.
+fn place(session: &Session, kind: JobKind, now: Timestamp) -> Outcome<()> {
+    let due = session.all(
+        &session.sql.due_jobs,
+        params![kind.as_str(), micros(now), PLACED_MAX],
+        |row| {
+            let c = Columns(row);
+            Ok((c.id(0)?, FileId(c.id(1)?), c.get::<Option<String>>(2)?))
+        },
+    )?;
+    for (id, file_id, owner) in due {
+        let owner = match owner {
+            Some(owner) => owner,
+            // An older version enqueued it.
+            None => owner_of(session, file_id)?,
+        };
+        session.execute(
+            &session.sql.place_job,
+            params![id.as_bytes(), kind.as_str(), owner, micros(now)],
+        )?;
+    }
+    Ok(())
 }
 
 /// The end of a claim's lease.
@@ -102,6 +187,33 @@ pub(super) fn extend(session: &Session, leases: &[JobLease], until: Timestamp) -
     Ok(held)
 }
 
+/// Holds on to jobs, and keeps how far they are.
+pub(super) fn report(
+    session: &Session,
+    reports: &[(JobLease, JobProgress)],
+    until: Timestamp,
+) -> Outcome<Vec<JobLease>> {
+    let mut held = Vec::with_capacity(reports.len());
+    for (lease, progress) in reports {
+        let (id, epoch) = lease_parameters(lease);
+        let file_id = session.first(
+            &session.sql.report_progress,
+            params![
+                id.as_bytes(),
+                epoch,
+                micros(until),
+                json_text(&progress.to_json())?
+            ],
+            |row| Columns(row).id(0),
+        )?;
+        if let Some(file_id) = file_id {
+            session.hint(Topic::File(FileId(file_id)));
+            held.push(*lease);
+        }
+    }
+    Ok(held)
+}
+
 pub(super) fn finish(session: &Session, lease: JobLease, outcome: &JobOutcome) -> Outcome<()> {
     let (state, run_at, error) = match outcome {
         JobOutcome::Done => return complete(session, lease),
@@ -112,7 +224,7 @@ pub(super) fn finish(session: &Session, lease: JobLease, outcome: &JobOutcome) -
     let uncounted = u32::from(matches!(outcome, JobOutcome::Snooze { .. }));
     let failed = u32::from(matches!(outcome, JobOutcome::Retry { .. }));
     let (id, epoch) = lease_parameters(&lease);
-    let changed = session.execute(
+    let file_id = session.first(
         &session.sql.release_job,
         params![
             id.as_bytes(),
@@ -123,31 +235,49 @@ pub(super) fn finish(session: &Session, lease: JobLease, outcome: &JobOutcome) -
             failed,
             error
         ],
+        |row| Columns(row).id(0),
     )?;
-    if changed == 0 {
+    let Some(file_id) = file_id else {
         return Err(MetadataError::Fenced.into());
-    }
+    };
     if state == JobState::Ready {
         session.hint(Topic::Jobs);
     }
+    session.hint(Topic::File(FileId(file_id)));
     Ok(())
 }
 
-/// The earliest time over the few priorities that there are: each is one step into an index.
-pub(super) fn next_at(session: &Session) -> Outcome<Option<Timestamp>> {
-    let mut priorities: Vec<i16> = JobKind::ALL.iter().map(|kind| kind.priority()).collect();
-    priorities.sort_unstable();
-    priorities.dedup();
+/// The earliest time over the kinds that there are: each is two steps into an index.
+pub(super) fn next_at(session: &Session, without: &[JobKind]) -> Outcome<Option<Timestamp>> {
     let mut earliest = None;
-    for priority in priorities {
-        let found = session
-            .first(&session.sql.next_job_at, [priority], |row| {
-                Columns(row).optional_time(0)
-            })?
-            .flatten();
-        earliest = [earliest, found].into_iter().flatten().min();
+    for kind in JobKind::ALL.iter().filter(|kind| !without.contains(kind)) {
+        for sql in [&session.sql.next_turn_at, &session.sql.next_due_at] {
+            let found = session.first(sql, [kind.as_str()], |row| Columns(row).time(0))?;
+            earliest = [earliest, found].into_iter().flatten().min();
+        }
     }
     Ok(earliest)
+}
+
+pub(super) fn live(session: &Session, file_id: FileId, kind: JobKind) -> Outcome<Option<Job>> {
+    session.first(
+        &session.sql.job_of_file,
+        params![file_id.0.as_bytes(), kind.as_str()],
+        row::job,
+    )
+}
+
+/// How many jobs of each kind there are in each state.
+pub(super) fn count(session: &Session) -> Outcome<Vec<Counted>> {
+    session.all(&session.sql.count_jobs, [], |row| {
+        let c = Columns(row);
+        Ok(Counted {
+            kind: JobKind::parse(&c.text(0)?),
+            state: c.named(1, JobState::parse)?,
+            count: c.size(2)?,
+            oldest_run_at: c.optional_time(3)?,
+        })
+    })
 }
 
 /// The statement of a list: states are spelled out, so that the indexes of single states apply.

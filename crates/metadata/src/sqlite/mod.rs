@@ -29,12 +29,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cloakroom_core::JsonObject;
-use cloakroom_core::derivative::Derivative;
+use cloakroom_core::derivative::{Derivative, NewVariant, VariantAdded};
 use cloakroom_core::event::Event;
 use cloakroom_core::file::{File, FileState};
 use cloakroom_core::id::{FileId, IntentId, JobId, ServiceTokenId};
 use cloakroom_core::intent::{Intent, IntentStatus};
-use cloakroom_core::job::{Job, JobLease, JobOutcome, JobState, NewJob};
+use cloakroom_core::job::{Job, JobKind, JobLease, JobOutcome, JobProgress, JobState, NewJob};
 use cloakroom_core::ports::metadata::{
     Claim, ClaimedEvent, Delivery, EventLease, FileQuery, Inserted, MetadataStore, NewFile, Page, Result,
     ServiceToken, Statistics, Usage,
@@ -52,6 +52,7 @@ use self::row::{Columns, micros};
 use self::session::Session;
 use self::writer::Writer;
 use crate::prefix::TablePrefix;
+use crate::queue;
 
 pub use self::open::OpenError;
 pub use crate::migration::MigrationMismatch;
@@ -225,6 +226,12 @@ impl MetadataStore for SqliteStore {
             .await
     }
 
+    async fn add_variant(&self, new: &NewVariant) -> Result<VariantAdded> {
+        let new = new.clone();
+        self.write("add_variant", move |session| files::add_variant(session, &new))
+            .await
+    }
+
     async fn files(&self, query: &FileQuery) -> Result<Page<File>> {
         let query = query.clone();
         self.read("files", move |session| list::files(session, &query))
@@ -327,21 +334,14 @@ impl MetadataStore for SqliteStore {
 
     async fn enqueue(&self, job: &NewJob) -> Result<bool> {
         let job = job.clone();
-        self.write("enqueue", move |session| jobs::insert(session, &job))
+        self.write("enqueue", move |session| jobs::insert(session, &job, None))
             .await
     }
 
     async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<Job>> {
-        let (worker, now, until, limit) = (
-            claim.worker.0.clone(),
-            claim.now,
-            jobs::lease_end(claim),
-            claim.limit,
-        );
-        self.write("claim", move |session| {
-            jobs::claim(session, &worker, now, until, limit)
-        })
-        .await
+        let wanted = jobs::Wanted::from(claim);
+        self.write("claim", move |session| jobs::claim(session, &wanted))
+            .await
     }
 
     async fn extend(&self, leases: &[JobLease], until: Timestamp) -> Result<Vec<JobLease>> {
@@ -350,14 +350,33 @@ impl MetadataStore for SqliteStore {
             .await
     }
 
+    async fn report_progress(
+        &self,
+        reports: &[(JobLease, JobProgress)],
+        until: Timestamp,
+    ) -> Result<Vec<JobLease>> {
+        let reports = reports.to_vec();
+        self.write("report_progress", move |session| {
+            jobs::report(session, &reports, until)
+        })
+        .await
+    }
+
     async fn finish(&self, lease: JobLease, outcome: &JobOutcome, _now: Timestamp) -> Result<()> {
         let outcome = outcome.clone();
         self.write("finish", move |session| jobs::finish(session, lease, &outcome))
             .await
     }
 
-    async fn next_job_at(&self) -> Result<Option<Timestamp>> {
-        self.read("next_job_at", jobs::next_at).await
+    async fn next_job_at(&self, without: &[JobKind]) -> Result<Option<Timestamp>> {
+        let without = without.to_vec();
+        self.read("next_job_at", move |session| jobs::next_at(session, &without))
+            .await
+    }
+
+    async fn live_job(&self, file_id: FileId, kind: JobKind) -> Result<Option<Job>> {
+        self.read("live_job", move |session| jobs::live(session, file_id, kind))
+            .await
     }
 
     async fn jobs(&self, state: Option<JobState>, after: Option<JobId>, limit: u32) -> Result<Page<Job>> {
@@ -455,7 +474,7 @@ impl MetadataStore for SqliteStore {
 fn statistics(session: &Session) -> Outcome<Statistics> {
     let mut files = session.all(&session.sql.count_settled_files, [], count(FileState::parse))?;
     files.extend(session.all(&session.sql.count_open_files, [], count(FileState::parse))?);
-    let jobs = session.all(&session.sql.count_jobs, [], count(JobState::parse))?;
+    let jobs = jobs::count(session)?;
     let stored = session.first(&session.sql.stored_bytes, [], |row| Columns(row).size(0))?;
     let counted = |found: &[(FileState, u64)], state: FileState| {
         found
@@ -469,17 +488,8 @@ fn statistics(session: &Session) -> Outcome<Statistics> {
             .iter()
             .map(|state| (*state, counted(&files, *state)))
             .collect(),
-        jobs: JobState::ALL
-            .iter()
-            .map(|state| {
-                (
-                    *state,
-                    jobs.iter()
-                        .find(|(name, _)| name == state)
-                        .map_or(0, |(_, count)| *count),
-                )
-            })
-            .collect(),
+        jobs: queue::by_state(&jobs),
+        queue: queue::by_kind(&jobs),
         stored_bytes: stored.unwrap_or_default(),
     })
 }

@@ -30,6 +30,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "administration",
         sql: include_str!("../../migrations/sqlite/0003_administration.sql"),
     },
+    Migration {
+        version: 4,
+        name: "processing",
+        sql: include_str!("../../migrations/sqlite/0004_processing.sql"),
+    },
 ];
 
 /// How long to wait for somebody who holds the database with a tool.

@@ -7,7 +7,7 @@ use cloakroom_core::event::{Event, EventKind};
 use cloakroom_core::file::{Declared, File, FileError, FileState, Staged, Trash, Verified};
 use cloakroom_core::id::{EventId, FileId, IntentId, JobId, WorkerId};
 use cloakroom_core::intent::{Intent, IntentKind, IntentStatus};
-use cloakroom_core::job::{Job, JobKind, JobState};
+use cloakroom_core::job::{Job, JobKind, JobProgress, JobState};
 use cloakroom_core::media::MediaType;
 use cloakroom_core::ports::metadata::MetadataError;
 use cloakroom_core::record::{Record, RecordKey};
@@ -368,6 +368,9 @@ pub(super) fn job(row: &Row<'_>) -> Outcome<Job> {
         last_error: c.get(9)?,
         created_at: c.time(10)?,
         failures: c.get(11)?,
+        owner: c.get(12)?,
+        turn_at: c.optional_time(13)?,
+        progress: c.optional_object(14)?.as_ref().and_then(JobProgress::from_json),
     })
 }
 

@@ -19,10 +19,23 @@ pub(super) use file_columns;
 macro_rules! job_columns {
     () => {
         "id, kind, file_id, state, run_at, attempt, lease_epoch, lease_owner, lease_until, last_error, created_at, \
-         failures"
+         failures, owner, turn_at, progress"
     };
 }
 pub(super) use job_columns;
+
+/// The turn of a job of this kind and owner that waits from now on: the round after the one that is served, or after the
+/// owner's last one.
+macro_rules! next_turn {
+    ($kind:literal, $owner:literal, $now:literal) => {
+        concat!(
+            "max(coalesce((SELECT turn_at + 1 FROM {p}_jobs WHERE state = 'ready' AND turn_at IS NOT NULL AND kind = ",
+            $kind, " ORDER BY turn_at, id LIMIT 1), ", $now, "),
+            coalesce((SELECT turn_at + 1 FROM {p}_jobs WHERE state = 'ready' AND turn_at IS NOT NULL AND kind = ",
+            $kind, " AND owner = ", $owner, " ORDER BY turn_at DESC LIMIT 1), 0))"
+        )
+    };
+}
 
 macro_rules! record_columns {
     () => {
@@ -156,6 +169,7 @@ statements! {
     // Derivatives
     derivatives: "SELECT file_id, name, key, content_type, size_bytes, width, height, error, created_at
         FROM {p}_derivatives WHERE file_id = ?1 ORDER BY name",
+    delete_derivative: "DELETE FROM {p}_derivatives WHERE file_id = ?1 AND name = ?2",
     put_derivative: "INSERT OR REPLACE INTO {p}_derivatives (file_id, name, key, content_type, size_bytes, width, height,
         error, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
 
@@ -225,34 +239,45 @@ statements! {
         WHERE completed_at IS NOT NULL AND completed_at < ?1 ORDER BY completed_at LIMIT ?2)",
 
     // Jobs
-    insert_job: "INSERT INTO {p}_jobs (id, kind, file_id, state, priority, run_at, attempt, lease_epoch, created_at)
-        VALUES (?1, ?2, ?3, 'ready', ?4, ?5, 0, 0, ?6)
-        ON CONFLICT (file_id, kind) WHERE state IN ('ready', 'running') DO NOTHING",
+    // The next round of the queue, but not before the owner's next one: two steps into an index.
+    insert_job: concat!("INSERT INTO {p}_jobs (id, kind, file_id, state, priority, run_at, attempt, lease_epoch, created_at,
+        owner, turn_at) VALUES (?1, ?2, ?3, 'ready', ?4, ?5, 0, 0, ?6, ?7, CASE WHEN ?8 THEN ",
+        next_turn!("?2", "?7", "?6"), " END)
+        ON CONFLICT (file_id, kind) WHERE state IN ('ready', 'running') DO NOTHING"),
     restore_job: "INSERT INTO {p}_jobs (id, kind, file_id, state, priority, run_at, attempt, lease_epoch, last_error,
-        created_at, failures) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
+        created_at, failures, owner, turn_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+        ON CONFLICT DO NOTHING",
+    owner_of_file: "SELECT owner FROM {p}_files WHERE id = ?1",
     lease_holds: "SELECT 1 FROM {p}_jobs WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running'",
     complete_job: "DELETE FROM {p}_jobs WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running'",
-    // Both halves walk an index; a running job whose lease ended competes with the waiting ones.
-    claim_jobs: concat!("UPDATE {p}_jobs SET state = 'running', attempt = attempt + 1, lease_epoch = lease_epoch + 1,
-        lease_owner = ?2, lease_until = ?3 WHERE id IN (SELECT id FROM (
-            SELECT id, priority, run_at FROM (SELECT id, priority, run_at FROM {p}_jobs
-                WHERE state = 'ready' AND run_at <= ?1 ORDER BY priority DESC, run_at LIMIT ?4)
-            UNION ALL
-            SELECT id, priority, run_at FROM {p}_jobs WHERE state = 'running' AND lease_until < ?1)
-            ORDER BY priority DESC, run_at LIMIT ?4)
-        RETURNING ", job_columns!()),
+    due_jobs: "SELECT id, file_id, owner FROM {p}_jobs
+        WHERE state = 'ready' AND turn_at IS NULL AND kind = ?1 AND run_at <= ?2 ORDER BY run_at, id LIMIT ?3",
+    place_job: concat!("UPDATE {p}_jobs SET owner = ?3, turn_at = ", next_turn!("?2", "?3", "?4"), " WHERE id = ?1"),
+    jobs_in_line: "SELECT id, run_at FROM {p}_jobs
+        WHERE state = 'ready' AND turn_at IS NOT NULL AND kind = ?1 AND run_at <= ?2 ORDER BY turn_at, id LIMIT ?3",
+    lapsed_jobs: "SELECT kind, id, run_at FROM {p}_jobs WHERE state = 'running' AND lease_until < ?1 ORDER BY lease_until",
+    claim_job: concat!("UPDATE {p}_jobs SET state = 'running', attempt = attempt + 1, lease_epoch = lease_epoch + 1,
+        lease_owner = ?2, lease_until = ?3, progress = NULL WHERE id = ?1 RETURNING ", job_columns!()),
     extend_lease: "UPDATE {p}_jobs SET lease_until = ?3 WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running'",
+    report_progress: "UPDATE {p}_jobs SET lease_until = ?3, progress = ?4
+        WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running' RETURNING file_id",
     release_job: "UPDATE {p}_jobs SET state = ?3, run_at = coalesce(?4, run_at), attempt = max(0, attempt - ?5),
-        failures = failures + ?6, last_error = ?7, lease_owner = NULL, lease_until = NULL
-        WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running'",
-    next_job_at: "SELECT min(run_at) FROM {p}_jobs WHERE state = 'ready' AND priority = ?1",
+        failures = failures + ?6, last_error = ?7, lease_owner = NULL, lease_until = NULL, turn_at = NULL, progress = NULL
+        WHERE id = ?1 AND lease_epoch = ?2 AND state = 'running' RETURNING file_id",
+    next_turn_at: "SELECT run_at FROM {p}_jobs WHERE state = 'ready' AND turn_at IS NOT NULL AND kind = ?1
+        ORDER BY turn_at, id LIMIT 1",
+    next_due_at: "SELECT run_at FROM {p}_jobs WHERE state = 'ready' AND turn_at IS NULL AND kind = ?1
+        ORDER BY run_at, id LIMIT 1",
+    job_of_file: concat!("SELECT ", job_columns!(), " FROM {p}_jobs
+        WHERE file_id = ?1 AND kind = ?2 AND state IN ('ready', 'running')"),
     dead_job: "SELECT kind, file_id FROM {p}_jobs WHERE id = ?1 AND state = 'dead'",
     live_job: "SELECT 1 FROM {p}_jobs WHERE file_id = ?1 AND kind = ?2 AND state IN ('ready', 'running')",
-    revive_job: "UPDATE {p}_jobs SET state = 'ready', run_at = ?2, attempt = 0, failures = 0 WHERE id = ?1",
+    revive_job: "UPDATE {p}_jobs SET state = 'ready', run_at = ?2, attempt = 0, failures = 0, last_error = NULL,
+        turn_at = NULL WHERE id = ?1",
     discard_job: "DELETE FROM {p}_jobs WHERE id = ?1 AND state = 'dead'",
     delete_live_jobs: "DELETE FROM {p}_jobs WHERE file_id = ?1 AND state IN ('ready', 'running')",
     delete_dead_jobs: "DELETE FROM {p}_jobs WHERE file_id = ?1 AND state = 'dead'",
-    count_jobs: "SELECT state, count(*) FROM {p}_jobs GROUP BY state",
+    count_jobs: "SELECT kind, state, count(*), min(run_at) FROM {p}_jobs GROUP BY kind, state",
 
     // Service tokens and settings
     insert_token: concat!("INSERT INTO {p}_service_tokens (", token_columns!(), ")

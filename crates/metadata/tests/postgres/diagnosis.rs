@@ -14,12 +14,12 @@ async fn the_state_of_a_database_is_told_and_not_changed() {
     let before = PostgresStore::diagnose(&options(&prefix), &WallClock)
         .await
         .unwrap();
-    assert_eq!(before.pending_migrations.len(), 3);
+    assert_eq!(before.pending_migrations.len(), 4);
     assert!(before.may_create && !before.is_read_only && before.forbidden_tables.is_empty());
     let again = PostgresStore::diagnose(&options(&prefix), &WallClock)
         .await
         .unwrap();
-    assert_eq!(again.pending_migrations.len(), 3, "nothing was changed");
+    assert_eq!(again.pending_migrations.len(), 4, "nothing was changed");
 
     let store = PostgresStore::connect(options(&prefix)).await.unwrap();
     let after = PostgresStore::diagnose(&options(&prefix), &WallClock)

@@ -235,6 +235,7 @@ async fn an_event_of_a_transaction_that_commits_late_is_delivered() {
         now: clock.advance(SignedDuration::from_secs(1)),
         lease: SignedDuration::from_secs(30),
         limit: 10,
+        at_most: &[],
     };
     let claimed = node.store.claim_events(&claim).await.unwrap();
     let events: Vec<&Event> = claimed.iter().map(|one| &one.event).collect();
@@ -297,6 +298,7 @@ async fn jobs_are_claimed_once_across_nodes() {
                     now,
                     lease: SignedDuration::from_secs(30),
                     limit: 2,
+                    at_most: &[],
                 };
                 let mut files = Vec::new();
                 loop {

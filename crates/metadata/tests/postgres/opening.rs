@@ -30,7 +30,12 @@ async fn ten_nodes_start_at_once_on_an_empty_database() {
     };
     assert_eq!(
         pending().await,
-        ["0001_initial", "0002_outbox_and_leases", "0003_administration"]
+        [
+            "0001_initial",
+            "0002_outbox_and_leases",
+            "0003_administration",
+            "0004_processing"
+        ]
     );
     let nodes = join_all((0..10).map(|_| PostgresStore::connect(options(&prefix)))).await;
     let nodes: Vec<PostgresStore> = nodes.into_iter().map(|node| node.unwrap()).collect();
@@ -41,7 +46,7 @@ async fn ten_nodes_start_at_once_on_an_empty_database() {
     }
     let sql = format!("SELECT count(*) FROM {}_migrations", prefix.0);
     let steps: i64 = client().await.query_one(&sql, &[]).await.unwrap().get(0);
-    assert_eq!(steps, 3);
+    assert_eq!(steps, 4);
     assert!(pending().await.is_empty());
     for node in nodes {
         node.close().await.unwrap();
@@ -89,12 +94,12 @@ async fn a_newer_database_and_a_changed_migration_are_refused() {
     store.close().await.unwrap();
     let client = client().await;
     let newer = format!(
-        "INSERT INTO {}_migrations VALUES (4, 'of_the_future', 'x', now())",
+        "INSERT INTO {}_migrations VALUES (5, 'of_the_future', 'x', now())",
         prefix.0
     );
     client.batch_execute(&newer).await.unwrap();
     let error = refusal(options(&prefix)).await;
-    let wanted = MigrationMismatch::Newer { found: 4, known: 3 };
+    let wanted = MigrationMismatch::Newer { found: 5, known: 4 };
     assert!(
         matches!(&error, OpenError::Schema(found) if *found == wanted),
         "{error}"
@@ -102,7 +107,7 @@ async fn a_newer_database_and_a_changed_migration_are_refused() {
     assert!(error.to_string().contains("newer program"), "{error}");
 
     let changed = format!(
-        "DELETE FROM {0}_migrations WHERE version = 4; UPDATE {0}_migrations SET checksum = 'y' WHERE version = 1",
+        "DELETE FROM {0}_migrations WHERE version = 5; UPDATE {0}_migrations SET checksum = 'y' WHERE version = 1",
         prefix.0
     );
     client.batch_execute(&changed).await.unwrap();

@@ -133,11 +133,11 @@ fn a_newer_database_is_refused_and_left_alone() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("metadata.db");
     drop(SqliteStore::open(options(&path)).unwrap());
-    let sql = "INSERT INTO cloakroom_migrations VALUES (4, 'of_the_future', 'x', 0)";
+    let sql = "INSERT INTO cloakroom_migrations VALUES (5, 'of_the_future', 'x', 0)";
     Connection::open(&path).unwrap().execute(sql, []).unwrap();
     let before = std::fs::read(&path).unwrap();
     let error = refusal(&path);
-    let newer = MigrationMismatch::Newer { found: 4, known: 3 };
+    let newer = MigrationMismatch::Newer { found: 5, known: 4 };
     assert!(
         matches!(&error, OpenError::Schema { source, .. } if *source == newer),
         "{error}"
@@ -209,7 +209,7 @@ async fn a_database_of_the_first_version_is_brought_up_to_date() {
             row.get(0)
         })
         .unwrap();
-    assert_eq!(applied, 3);
+    assert_eq!(applied, 4);
 }
 
 #[test]

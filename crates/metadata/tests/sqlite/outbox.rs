@@ -33,6 +33,7 @@ async fn claim(store: &SqliteStore, now: Timestamp) -> Vec<ClaimedEvent> {
         now,
         lease: LEASE,
         limit: 10,
+        at_most: &[],
     };
     store.claim_events(&claim).await.unwrap()
 }

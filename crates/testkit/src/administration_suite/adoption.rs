@@ -134,6 +134,7 @@ pub async fn a_file_comes_back_whole(store: Store) {
         now: stage.now(),
         lease: LEASE,
         limit: 10,
+        at_most: &[],
     };
     let waiting = store.claim_events(&claim).await.expect("claim_events");
     assert_eq!(waiting.len(), 1);

@@ -123,7 +123,7 @@ pub async fn snapshot(
         tokens: (store.service_tokens().await.expect("service_tokens"), secrets),
         settings,
         jobs,
-        next_job_at: store.next_job_at().await.expect("next_job_at"),
+        next_job_at: store.next_job_at(&[]).await.expect("next_job_at"),
         intents: store.stale_intents(ever, 1000).await.expect("stale_intents"),
         statistics,
         kept: store

@@ -83,6 +83,7 @@ pub async fn claims_are_exclusive(store: Store) {
                         now,
                         lease: LEASE,
                         limit: 1 + n % 3,
+                        at_most: &[],
                     };
                     let jobs = store.claim(&claim).await.expect("claim");
                     if jobs.is_empty() {
@@ -426,7 +427,7 @@ pub async fn leases_are_extended_while_they_hold(store: Store) {
 /// So that a worker knows how long to sleep.
 pub async fn the_next_time_is_known(store: Store) {
     let stage = Stage::new(store);
-    let next = async || stage.store.next_job_at().await.expect("next");
+    let next = async || stage.store.next_job_at(&[]).await.expect("next");
     assert_eq!(next().await, None);
     let now = stage.now();
     let mut wanted = Vec::new();

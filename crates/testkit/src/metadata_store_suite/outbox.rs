@@ -32,6 +32,7 @@ async fn claim_from(
         now,
         lease: LEASE,
         limit,
+        at_most: &[],
     };
     let claimed = store.claim_events(&claim).await.expect("claim_events");
     assert!(claimed.len() <= limit as usize, "a claim keeps to its limit");

@@ -154,6 +154,7 @@ impl Stage {
             now: self.now(),
             lease: LEASE,
             limit,
+            at_most: &[],
         };
         self.store.claim(&claim).await.expect("claim")
     }

@@ -113,15 +113,26 @@ impl SidecarV1 {
         Some(largest)
     }
 
-    /// The bytes to store. What does not fit gives way and is named in [`Self::omitted`]: first facts, which can be found
-    /// again; then details of derivatives, then their list, which stands in the store by itself; then the texts of hold
+    /// The bytes to store. What does not fit gives way and is named in [`Self::omitted`]: first lists among the facts (the
+    /// columns of a table), then all facts, which can be found again; then details of derivatives, then their list, which stands in the store by itself; then the texts of hold
     /// and error are cut.
     ///
     /// # Errors
     /// `metadata_too_large`: never for what [`Self::admit`] took.
     pub fn encode_fitting(mut self) -> Result<Vec<u8>, Refusal> {
-        let steps: [Step; 4] = [
-            ("facts", |sidecar| !std::mem::take(&mut sidecar.facts).is_empty()),
+        let steps: [Step; 5] = [
+            ("long_facts", |sidecar| {
+                let before = sidecar.facts.len();
+                sidecar
+                    .facts
+                    .retain(|_, fact| !(fact.is_array() || fact.is_object()));
+                sidecar.facts.len() < before
+            }),
+            ("facts", |sidecar| {
+                let before = sidecar.omitted.len();
+                sidecar.omitted.retain(|name| name != "long_facts");
+                !std::mem::take(&mut sidecar.facts).is_empty() || sidecar.omitted.len() < before
+            }),
             ("derivative_details", Self::drop_details),
             ("derivatives", |sidecar| {
                 sidecar.omitted.retain(|name| name != "derivative_details");

@@ -128,6 +128,12 @@ fn writes<'a>(
             ],
         });
     }
-    writes.extend(adoption.jobs.iter().map(|job| jobs::write(connection, job)));
+    let owner = Some(file.owner.as_str());
+    writes.extend(
+        adoption
+            .jobs
+            .iter()
+            .map(|job| jobs::write(connection, job, owner)),
+    );
     Ok(writes)
 }

@@ -67,7 +67,7 @@ pub(super) fn adopt(session: &Session, adoption: &Adoption) -> Outcome<bool> {
     }
     files::insert_event(session, &adoption.event)?;
     for job in &adoption.jobs {
-        jobs::insert(session, job)?;
+        jobs::insert(session, job, Some(&file.owner))?;
     }
     session.hint(Topic::File(file.id));
     Ok(true)
