@@ -13,6 +13,7 @@ use cloakroom_core::ports::metadata::MetadataStore;
 use cloakroom_core::ports::objects::ObjectStore;
 use cloakroom_core::ports::processor::Processor;
 use cloakroom_core::ports::random::Random;
+use cloakroom_core::ports::scanner::Scanner;
 use cloakroom_core::ports::signals::Signals;
 use cloakroom_core::ports::signer::Signer;
 use cloakroom_core::transition::Occasion;
@@ -21,6 +22,7 @@ use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::stores::StoreRegistry;
+use crate::variants::Variants;
 
 /// Waits, by the runtime's clock: the use cases themselves know of no runtime.
 pub type Pause = dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync;
@@ -89,8 +91,12 @@ pub struct App {
     pub signals: Arc<dyn Signals>,
     /// Policies by name.
     pub collections: BTreeMap<String, Arc<Collection>>,
+    /// The virus scanner, where there is one.
+    pub scanner: Option<Arc<dyn Scanner>>,
     /// Processors by name.
-    pub processors: BTreeMap<&'static str, Arc<dyn Processor>>,
+    pub processors: BTreeMap<String, Arc<dyn Processor>>,
+    /// Pictures that are made when somebody asks for them.
+    pub variants: Variants,
     /// What configuration says.
     pub policy: Policy,
 }

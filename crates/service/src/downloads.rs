@@ -11,6 +11,7 @@ use cloakroom_core::media::MediaType;
 use cloakroom_core::ports::objects::ObjectPath;
 use cloakroom_core::ports::signer::{DownloadPresentation, SignedRequest};
 use cloakroom_core::storage::StorageAction;
+use jiff::Timestamp;
 
 use crate::app::App;
 use crate::error::Result;
@@ -38,8 +39,7 @@ impl App {
         self.admit(StorageAction::ReadBytes, &file.bucket)
             .map_err(|refusal| refusal.with("file_id", id.to_string()))?;
         let derivative = self
-            .metadata
-            .derivatives(id)
+            .derivatives_of(&file)
             .await?
             .into_iter()
             .find(|d| d.name == name);
@@ -54,8 +54,7 @@ impl App {
                     .into(),
             );
         };
-        let filename = key.rsplit('/').next().unwrap_or(name).to_owned();
-        let presentation = present(&filename, &content_type, true);
+        let presentation = present_derivative(&key, &content_type);
         self.sign_download(&file, &key, &presentation, principal)
     }
 
@@ -66,15 +65,30 @@ impl App {
         presentation: &DownloadPresentation,
         principal: &Principal,
     ) -> Result<SignedRequest> {
-        // A collection that is no longer configured still hands its files out.
-        let seconds = self
-            .collections
+        let seconds = self.download_expires_seconds(file);
+        self.sign_object(file, key, presentation, (seconds, self.now()), &principal.subject)
+    }
+
+    /// How long a download of this file is good for. A collection that is no longer configured still hands its files out.
+    pub(crate) fn download_expires_seconds(&self, file: &File) -> u32 {
+        self.collections
             .get(&file.collection)
-            .map_or(3600, |c| c.download_expires_seconds);
+            .map_or(3600, |c| c.download_expires_seconds)
+    }
+
+    /// A URL for an object of a file, good for so many seconds from then.
+    pub(crate) fn sign_object(
+        &self,
+        file: &File,
+        key: &str,
+        presentation: &DownloadPresentation,
+        (seconds, from): (u32, Timestamp),
+        user_id: &str,
+    ) -> Result<SignedRequest> {
         let path = ObjectPath::new(&file.bucket, key);
         let signed = self
             .signer
-            .get(&path, presentation, seconds, self.now())
+            .get(&path, presentation, seconds, from)
             .inspect_err(|error| {
                 tracing::error!(event = "s3_presign_error", file_id = %file.id, %error, "signing failed");
             })?;
@@ -82,7 +96,7 @@ impl App {
             event = "s3_presign_ok",
             operation = "download",
             file_id = %file.id,
-            user_id = %principal.subject,
+            user_id,
             bucket = %file.bucket,
             file_size = file.size_bytes(),
             status = "success",
@@ -94,7 +108,8 @@ impl App {
     }
 }
 
-fn readable(file: &File) -> std::result::Result<(), Refusal> {
+/// Whether the bytes of a file are handed out (I1).
+pub(crate) fn readable(file: &File) -> std::result::Result<(), Refusal> {
     let (code, message) = match file.state {
         FileState::Ready => return Ok(()),
         FileState::Quarantined => (
@@ -118,6 +133,11 @@ fn readable(file: &File) -> std::result::Result<(), Refusal> {
     Err(Refusal::new(code, message)
         .with("file_id", file.id.to_string())
         .with("state", file.state.as_str()))
+}
+
+/// A derivative was made by us, so it may be shown.
+pub(crate) fn present_derivative(key: &str, content_type: &MediaType) -> DownloadPresentation {
+    present(key.rsplit('/').next().unwrap_or(key), content_type, true)
 }
 
 /// An attachment with its original name, unless it is asked for inline and safe to show (design §6).

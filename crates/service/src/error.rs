@@ -6,7 +6,7 @@ use cloakroom_core::ports::objects::ObjectError;
 use cloakroom_core::ports::signer::CannotSign;
 
 /// Why a use case did not succeed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ServiceError {
     /// The request is at fault; the caller reads why.
     #[error(transparent)]

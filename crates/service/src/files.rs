@@ -61,8 +61,18 @@ impl App {
         id: FileId,
     ) -> Result<(File, Vec<Derivative>)> {
         let file = self.file_for(principal, Action::Read, id).await?;
-        let derivatives = self.metadata.derivatives(id).await?;
+        let derivatives = self.derivatives_of(&file).await?;
         Ok((file, derivatives))
+    }
+
+    /// A file's derivatives, without those that stayed behind when it moved.
+    pub(crate) async fn derivatives_of(
+        &self,
+        file: &File,
+    ) -> std::result::Result<Vec<Derivative>, MetadataError> {
+        let mut derivatives = self.metadata.derivatives(file.id).await?;
+        derivatives.retain(|one| one.is_current(&file.key));
+        Ok(derivatives)
     }
 
     /// A page of the files that the principal may see, newest first.

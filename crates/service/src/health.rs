@@ -1,10 +1,10 @@
-//! Whether the database and the store answer.
+//! Whether the database, the store and the scanner answer.
 
 use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
-use futures_util::future::{Either, join, select};
+use futures_util::future::{Either, join3, select};
 use futures_util::pin_mut;
 
 use crate::app::{App, Pause};
@@ -15,19 +15,27 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// One dependency's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// `database` or `store`.
+    /// `database`, `store` or `scanner`.
     pub name: &'static str,
+    /// Whether nothing works without it. Without the scanner uploads come in and wait.
+    pub is_vital: bool,
     /// What is wrong, if anything.
     pub error: Option<String>,
 }
 
 impl App {
-    /// Asks the database and the store, at the same time. Gives up on those that do not answer within 5 s.
+    /// Asks the database, the store and the scanner, at the same time. Gives up on those that do not answer within 5 s.
     pub async fn probe(&self, pause: &Pause) -> Vec<Probe> {
         let database = probe("database", self.metadata.ping(), pause);
         let store = probe("store", self.objects.ping(), pause);
-        let (database, store) = join(database, store).await;
-        vec![database, store]
+        let scanner = async {
+            let scanner = self.scanner.as_ref()?;
+            let mut answer = probe("scanner", self.ping_scanner(&**scanner), pause).await;
+            answer.is_vital = false;
+            Some(answer)
+        };
+        let (database, store, scanner) = join3(database, store, scanner).await;
+        [database, store].into_iter().chain(scanner).collect()
     }
 }
 
@@ -41,5 +49,9 @@ async fn probe<E: Display>(
         Either::Left((answer, _)) => answer.err().map(|error| error.to_string()),
         Either::Right(_) => Some(format!("no answer within {} s", ANSWER_WITHIN.as_secs())),
     };
-    Probe { name, error }
+    Probe {
+        name,
+        is_vital: true,
+        error,
+    }
 }

@@ -87,7 +87,7 @@ pub fn require_operator(principal: &Principal) -> Result<()> {
     .into())
 }
 
-fn check_reason(reason: &str) -> Result<()> {
+pub(crate) fn check_reason(reason: &str) -> Result<()> {
     let fine = !reason.trim().is_empty()
         && reason.chars().count() <= REASON_CHARS_MAX
         && !reason.chars().any(char::is_control);

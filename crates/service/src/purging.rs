@@ -143,7 +143,7 @@ impl App {
         Ok(places)
     }
 
-    async fn whole_timeline(&self, id: FileId) -> Result<Vec<Event>, MetadataError> {
+    pub(crate) async fn whole_timeline(&self, id: FileId) -> Result<Vec<Event>, MetadataError> {
         let mut events: Vec<Event> = Vec::new();
         loop {
             let after = events.last().map(|event| event.version);

@@ -1,6 +1,6 @@
 //! Finishing what a crash left half done: intents whose author is taken for dead (design §3).
 
-use cloakroom_core::error::ErrorCode;
+use cloakroom_core::error::{ErrorCode, Refusal};
 use cloakroom_core::event::EventKind;
 use cloakroom_core::file::{File, FileState};
 use cloakroom_core::format::sidecar_v1::{SIDECAR_BYTES_MAX, SidecarV1};
@@ -167,7 +167,21 @@ impl App {
         let kind = text("event")
             .and_then(EventKind::parse)
             .unwrap_or(EventKind::Updated);
+        if kind == EventKind::Cleared
+            && ["facts", "derivatives", "derivative_details"]
+                .iter()
+                .any(|part| sidecar.omits(part))
+        {
+            // What was made is not all in there; the job makes it again.
+            return Err(
+                Refusal::new(ErrorCode::InvalidState, "The revision does not tell all of it.").into(),
+            );
+        }
+        let derivatives = sidecar.derivatives(&revised)?;
         let mut transition = file.roll_forward(revised, kind, &self.occasion(&intent.actor))?;
+        if kind == EventKind::Cleared {
+            transition.derivatives = derivatives;
+        }
         if let Some(serde_json::Value::Object(data)) = intent.data.get("event_data") {
             transition.event.data.clone_from(data);
         }

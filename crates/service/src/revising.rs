@@ -41,12 +41,18 @@ impl App {
 
     async fn commit_revision(&self, before: &File, mut transition: Transition) -> Result<File> {
         let updated = transition.file.clone();
-        transition.derivatives = self.metadata.derivatives(before.id).await?;
+        // The sidecar tells of all of them, the row is given those that this change makes.
+        let made = std::mem::take(&mut transition.derivatives);
+        let standing = self.metadata.derivatives(before.id).await?;
+        let kept = standing
+            .into_iter()
+            .filter(|one| !made.iter().any(|new| new.name == one.name));
+        transition.derivatives = kept.chain(made.iter().cloned()).collect();
         let bytes = self.revision(&transition).await.map_err(unfinished)?;
         let intent = self.intend_update(before, &transition, &bytes).await?;
         let outcome = match self.put_revision_bytes(&updated, bytes, None).await {
             Ok(_) => {
-                transition.derivatives.clear();
+                transition.derivatives = made;
                 transition.intent = Some(intent);
                 self.metadata.apply(transition).await.map_err(ServiceError::from)
             }

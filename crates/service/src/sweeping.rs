@@ -1,13 +1,9 @@
 //! The sweeps: idempotent, without input, run now and then. Each claims rows and leaves the bytes to jobs.
 
-use cloakroom_core::access::Principal;
 use cloakroom_core::collection::Collection;
-use cloakroom_core::error::{ErrorCode, Refusal};
 use cloakroom_core::file::{File, FileState};
-use cloakroom_core::id::JobId;
-use cloakroom_core::job::{Job, JobKind, JobState};
 use cloakroom_core::key::{STAGING_PREFIX, staging_file_id};
-use cloakroom_core::ports::metadata::{Cursor, FileQuery, MetadataError, Page};
+use cloakroom_core::ports::metadata::{Cursor, FileQuery, MetadataError};
 use cloakroom_core::ports::objects::{ListOptions, ObjectError, ObjectList, ObjectPath};
 use cloakroom_core::storage::StorageAction;
 use jiff::{SignedDuration, Timestamp};
@@ -15,9 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::app::App;
 use crate::error::Result;
-use crate::processing::PROCESSING_FAILED;
 use crate::purging::SWEEPER;
-use crate::tokens::require_admin;
 
 /// Rows handled in one step of a sweep.
 const ROUND_MAX: u32 = 200;
@@ -253,66 +247,6 @@ impl App {
             .unwrap_or(self.now());
         Ok(self.metadata.trim_intents(before, 10_000).await?)
     }
-
-    /// Jobs, for administrators.
-    pub async fn jobs(
-        &self,
-        principal: &Principal,
-        state: Option<JobState>,
-        after: Option<JobId>,
-        limit: u32,
-    ) -> Result<Page<Job>> {
-        require_admin(principal)?;
-        Ok(self.metadata.jobs(state, after, limit.clamp(1, 1_000)).await?)
-    }
-
-    /// Has a dead job tried again, and its file with it.
-    pub async fn retry_job(&self, principal: &Principal, id: JobId) -> Result<()> {
-        require_admin(principal)?;
-        let dead = self.dead_job(id).await?;
-        if dead.kind == JobKind::ProcessFile
-            && let Some(file) = self.metadata.file(dead.file_id).await?
-            && file.state == FileState::Failed
-            && file
-                .error
-                .as_ref()
-                .is_some_and(|error| error.code == PROCESSING_FAILED)
-        {
-            self.admit(StorageAction::Create, &file.bucket)?;
-            self.metadata
-                .apply(file.reopen(&self.occasion(&principal.subject))?)
-                .await?;
-        }
-        if self.metadata.retry_job(id, self.now()).await? {
-            Ok(())
-        } else {
-            Err(no_such_job(id).into())
-        }
-    }
-
-    /// Takes a dead job off the list.
-    pub async fn discard_job(&self, principal: &Principal, id: JobId) -> Result<()> {
-        require_admin(principal)?;
-        if self.metadata.discard_job(id).await? {
-            Ok(())
-        } else {
-            Err(no_such_job(id).into())
-        }
-    }
-
-    async fn dead_job(&self, id: JobId) -> Result<Job> {
-        let mut after = None;
-        loop {
-            let page = self.metadata.jobs(Some(JobState::Dead), after, 1_000).await?;
-            if let Some(job) = page.items.iter().find(|job| job.id == id) {
-                return Ok(job.clone());
-            }
-            match (page.more, page.items.last()) {
-                (true, Some(last)) => after = Some(last.id),
-                _ => return Err(no_such_job(id).into()),
-            }
-        }
-    }
 }
 
 /// The first page of everything in staging.
@@ -322,12 +256,4 @@ fn staging_list() -> ListOptions {
         limit: 1_000,
         ..ListOptions::default()
     }
-}
-
-fn no_such_job(id: JobId) -> Refusal {
-    Refusal::new(
-        ErrorCode::NotFound,
-        "There is no such job in the dead-letter list.",
-    )
-    .with("job_id", id.to_string())
 }

@@ -63,6 +63,11 @@ pub const SWEEPS: &[Sweep] = &[
         run: |app| Box::pin(async { Ok(app.sweep_stranded().await?.into()) }),
     },
     Sweep {
+        name: "scanner",
+        every_rounds: 1,
+        run: |app| Box::pin(app.sweep_scanner()),
+    },
+    Sweep {
         name: "retention",
         every_rounds: 5,
         run: |app| Box::pin(app.sweep_retention()),

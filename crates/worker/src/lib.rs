@@ -12,14 +12,17 @@ mod election;
 pub mod janitor;
 pub mod operations;
 pub mod processors;
+mod room;
 pub mod runner;
 pub mod signals;
 pub mod stores;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::id::WorkerId;
+use cloakroom_core::job::JobKind;
 use cloakroom_core::ports::leases::Leases;
 use cloakroom_service::App;
 use tokio_util::sync::CancellationToken;
@@ -29,8 +32,11 @@ use tokio_util::sync::CancellationToken;
 pub struct WorkerOptions {
     /// Who claims.
     pub id: WorkerId,
-    /// Jobs at the same time.
+    /// Jobs at the same time. With more than one, neither heavy nor light work ([`cloakroom_core::job::Lane`]) takes the
+    /// last place.
     pub concurrency: usize,
+    /// Jobs of a kind at the same time, where that is to be fewer.
+    pub limits: BTreeMap<JobKind, u32>,
     /// How long a claim holds unless extended; a dead worker's jobs are taken over after this.
     pub lease: Duration,
     /// How often to look for jobs without being woken.
@@ -49,6 +55,7 @@ impl WorkerOptions {
         Self {
             id,
             concurrency: 4,
+            limits: BTreeMap::new(),
             lease: Duration::from_secs(15),
             poll: Duration::from_secs(1),
             grace: Duration::from_secs(20),

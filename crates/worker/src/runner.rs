@@ -10,13 +10,15 @@ use cloakroom_core::job::{Job, JobKind, JobLease, JobOutcome};
 use cloakroom_core::ports::metadata::{Claim, MetadataError};
 use cloakroom_core::ports::signals::Topic;
 use cloakroom_service::App;
-use cloakroom_service::processing::{Attempt, AttemptError};
+use cloakroom_service::processing::{Attempt, AttemptError, Progress};
 use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::WorkerOptions;
+use crate::room::Room;
 
 /// Wait before work that an unreachable database or store held up is tried again.
 const UNAVAILABLE_WAIT: SignedDuration = SignedDuration::from_secs(5);
@@ -26,6 +28,9 @@ const CLOSED_WAIT: SignedDuration = SignedDuration::from_mins(1);
 /// begun but not as failures, so they are not held against a job until then.
 const CRASHES_MAX: u32 = 20;
 
+/// How often progress is kept, at most.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
 /// Jobs that are running here, so that their leases are held.
 type Running = Arc<Mutex<HashMap<JobId, Held>>>;
 
@@ -33,6 +38,8 @@ struct Held {
     lease: JobLease,
     /// The lease was gone at the last beat.
     gone: bool,
+    kind: JobKind,
+    progress: Progress,
     lost: CancellationToken,
 }
 
@@ -53,9 +60,10 @@ pub async fn run(app: Arc<App>, options: &WorkerOptions, shutdown: CancellationT
             }
             continue;
         }
-        let claimed = claim(&app, options, free).await;
+        let room = Room::beside(options, free, lock(&running).values().map(|held| held.kind));
+        let claimed = claim(&app, options, &room).await;
         if claimed.is_empty() {
-            let wait = until_next(&app, options.poll).await;
+            let wait = until_next(&app, options.poll, &room.closed()).await;
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = wake.wait(wait) => {}
@@ -64,16 +72,24 @@ pub async fn run(app: Arc<App>, options: &WorkerOptions, shutdown: CancellationT
             continue;
         }
         for job in claimed {
-            let lost = CancellationToken::new();
+            let (lost, progress) = (CancellationToken::new(), Progress::default());
             lock(&running).insert(
                 job.id,
                 Held {
                     lease: job.lease(),
                     gone: false,
+                    kind: job.kind,
+                    progress: progress.clone(),
                     lost: lost.clone(),
                 },
             );
-            tasks.spawn(attend(Arc::clone(&app), job, Arc::clone(&running), lost));
+            tasks.spawn(attend(
+                Arc::clone(&app),
+                job,
+                Arc::clone(&running),
+                progress,
+                lost,
+            ));
         }
     }
     drain(&app, tasks, &running, options.grace).await;
@@ -84,11 +100,12 @@ pub async fn run(app: Arc<App>, options: &WorkerOptions, shutdown: CancellationT
 pub async fn run_due(app: &Arc<App>, options: &WorkerOptions) -> usize {
     let running: Running = Arc::default();
     let mut count = 0;
-    while let Some(job) = claim(app, options, 1).await.pop() {
+    while let Some(job) = claim(app, options, &Room::for_one()).await.pop() {
         attend(
             Arc::clone(app),
             job,
             Arc::clone(&running),
+            Progress::default(),
             CancellationToken::new(),
         )
         .await;
@@ -97,13 +114,14 @@ pub async fn run_due(app: &Arc<App>, options: &WorkerOptions) -> usize {
     count
 }
 
-async fn claim(app: &App, options: &WorkerOptions, limit: usize) -> Vec<Job> {
+async fn claim(app: &App, options: &WorkerOptions, room: &Room) -> Vec<Job> {
     let lease = SignedDuration::try_from(options.lease).unwrap_or(SignedDuration::from_secs(15));
     let claim = Claim {
         worker: &options.id,
         now: app.now(),
         lease,
-        limit: u32::try_from(limit).unwrap_or(u32::MAX),
+        limit: room.limit,
+        at_most: &room.at_most,
     };
     match app.metadata.claim(&claim).await {
         Ok(jobs) => jobs,
@@ -114,18 +132,18 @@ async fn claim(app: &App, options: &WorkerOptions, limit: usize) -> Vec<Job> {
     }
 }
 
-/// How long to wait unless woken: until the next job is due, but not longer than the poll.
-async fn until_next(app: &App, poll: Duration) -> Duration {
-    let next = app.metadata.next_job_at().await.ok().flatten();
+/// How long to wait unless woken: until the next job is due of a kind that may be claimed, but not longer than the poll.
+async fn until_next(app: &App, poll: Duration, closed: &[JobKind]) -> Duration {
+    let next = app.metadata.next_job_at(closed).await.ok().flatten();
     let due_in = next.and_then(|at| Duration::try_from(at.duration_since(app.now())).ok());
     // A due job that could not be claimed must not spin.
     due_in.unwrap_or(poll).clamp(Duration::from_millis(20), poll)
 }
 
 /// Runs one job to its outcome, unless its lease is lost.
-async fn attend(app: Arc<App>, job: Job, running: Running, lost: CancellationToken) {
+async fn attend(app: Arc<App>, job: Job, running: Running, progress: Progress, lost: CancellationToken) {
     let started_at = app.now();
-    let work = AssertUnwindSafe(Box::pin(perform(&app, &job))).catch_unwind();
+    let work = AssertUnwindSafe(Box::pin(perform(&app, &job, &progress))).catch_unwind();
     let result = tokio::select! {
         () = lost.cancelled() => Err(AttemptError::Lost),
         result = work => result.unwrap_or_else(|_| Err(AttemptError::Retry("the job panicked".to_owned()))),
@@ -141,15 +159,15 @@ fn kills_workers(app: &App, job: &Job) -> bool {
     job.attempt > app.policy.retry.attempts_max.saturating_add(CRASHES_MAX)
 }
 
-async fn perform(app: &App, job: &Job) -> Result<Attempt, AttemptError> {
+async fn perform(app: &App, job: &Job, progress: &Progress) -> Result<Attempt, AttemptError> {
     if kills_workers(app, job) {
         return Err(AttemptError::Retry("its workers died again and again".to_owned()));
     }
+    let pause = |time| tokio::time::sleep(time).boxed();
     match job.kind {
-        JobKind::ProcessFile => {
-            app.process_file(job, &|time| tokio::time::sleep(time).boxed())
-                .await
-        }
+        JobKind::ProcessFile => app.process_file(job, &pause, progress).await,
+        JobKind::ReleaseFile => app.release_file_from_quarantine(job, &pause, progress).await,
+        JobKind::RescanFile => app.rescan_file(job, &pause, progress).await,
         JobKind::ReapUpload => app.reap_upload(job).await,
         JobKind::PurgeFile => app.purge_file(job).await,
         JobKind::RemoveTombstone => app.remove_tombstone(job).await,
@@ -231,26 +249,51 @@ fn count(job: &Job, outcome: &'static str) {
     metrics::counter!("cloakroom_jobs_total", "kind" => job.kind.as_str(), "outcome" => outcome).increment(1);
 }
 
-/// Extends the leases of running jobs, and stops jobs whose lease went to somebody else.
+/// Extends the leases of running jobs, keeps how far they are, and stops jobs whose lease went to somebody else.
 async fn hold_leases(app: Arc<App>, running: Running, lease: Duration) {
-    let mut ticks = tokio::time::interval(lease / 3);
+    let every = lease / 3;
+    let mut ticks = tokio::time::interval(every.min(REPORT_EVERY));
+    let mut extended_at = Instant::now();
     loop {
         ticks.tick().await;
-        let leases: Vec<JobLease> = lock(&running).values().map(|held| held.lease).collect();
-        if leases.is_empty() {
-            continue;
+        let mut reports = Vec::new();
+        let mut others = Vec::new();
+        for held in lock(&running).values() {
+            match held.progress.take_change() {
+                Some(progress) => reports.push((held.lease, progress)),
+                None => others.push(held.lease),
+            }
         }
         let until = app
             .now()
             .checked_add(SignedDuration::try_from(lease).unwrap_or_default())
             .unwrap_or(Timestamp::MAX);
-        match app.metadata.extend(&leases, until).await {
-            Ok(kept) => {
-                stop_the_lost(&mut lock(&running), &leases, &kept);
+        if !reports.is_empty() {
+            let leases: Vec<JobLease> = reports.iter().map(|(lease, _)| *lease).collect();
+            keep(
+                &running,
+                &leases,
+                app.metadata.report_progress(&reports, until).await,
+            );
+        }
+        // A tick may come a little early.
+        if extended_at.elapsed() + ticks.period() / 2 >= every {
+            extended_at = Instant::now();
+            if !others.is_empty() {
+                keep(&running, &others, app.metadata.extend(&others, until).await);
             }
-            Err(error) => {
-                tracing::warn!(event = "lease_error", %error, "leases could not be extended for now");
-            }
+        }
+    }
+}
+
+/// Stops those of these jobs that are no longer held.
+fn keep(running: &Running, asked: &[JobLease], kept: Result<Vec<JobLease>, MetadataError>) {
+    match kept {
+        Ok(kept) => {
+            stop_the_lost(&mut lock(running), asked, &kept);
+        }
+        Err(error) => {
+            tracing::warn!(event = "lease_error", %error, "leases could not be extended for now");
         }
     }
 }
@@ -306,6 +349,8 @@ mod tests {
         let held = Held {
             lease,
             gone: false,
+            kind: JobKind::ProcessFile,
+            progress: Progress::default(),
             lost: lost.clone(),
         };
         let mut running = HashMap::from([(lease.job_id, held)]);

@@ -18,12 +18,18 @@ mod interruptions;
 mod main_job;
 #[path = "it/operations.rs"]
 mod operations;
+#[path = "it/queue.rs"]
+mod queue;
 #[path = "it/rebuild/mod.rs"]
 mod rebuild;
 #[path = "it/recovery.rs"]
 mod recovery;
 #[path = "it/retention.rs"]
 mod retention;
+#[path = "it/scanning/mod.rs"]
+mod scanning;
+#[path = "it/variants.rs"]
+mod variants;
 #[path = "it/verify/mod.rs"]
 mod verify;
 #[path = "it/zombies.rs"]

@@ -5,13 +5,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 use cloakroom_core::JsonObject;
 use cloakroom_core::audit::AuditEntry;
-use cloakroom_core::derivative::Derivative;
+use cloakroom_core::derivative::{Derivative, NewVariant, VariantAdded};
 use cloakroom_core::event::Event;
 use cloakroom_core::file::File;
 use cloakroom_core::garbage::{Garbage, GarbageState};
 use cloakroom_core::id::{AuditId, FileId, IntentId, JobId, OperationId, ServiceTokenId, WorkerId};
 use cloakroom_core::intent::{Intent, IntentStatus};
-use cloakroom_core::job::{Job, JobLease, JobOutcome, JobState, NewJob};
+use cloakroom_core::job::{Job, JobKind, JobLease, JobOutcome, JobProgress, JobState, NewJob};
 use cloakroom_core::operation::{Finding, Operation};
 use cloakroom_core::ports::administration::{AdministrationStore, Adoption, Totals, UnderWay, UsageCheck};
 use cloakroom_core::ports::metadata::{
@@ -174,7 +174,8 @@ gated! { MetadataStore for GatedMetadata, Answer, lost, {}
         fn record(key: &RecordKey) -> Option<Record>;
         fn child_records(key: &RecordKey) -> Vec<Record>;
         fn stale_intents(before: Timestamp, limit: u32) -> Vec<Intent>;
-        fn next_job_at() -> Option<Timestamp>;
+        fn next_job_at(without: &[JobKind]) -> Option<Timestamp>;
+        fn live_job(file_id: FileId, kind: JobKind) -> Option<Job>;
         fn jobs(state: Option<JobState>, after: Option<JobId>, limit: u32) -> Page<Job>;
         fn service_token(secret_sha256: &[u8; 32]) -> Option<ServiceToken>;
         fn service_tokens() -> Vec<ServiceToken>;
@@ -187,6 +188,7 @@ gated! { MetadataStore for GatedMetadata, Answer, lost, {}
         fn apply(transition: Transition) -> ();
         fn forget(file: &File, event: Event, lease: Option<JobLease>, follow_up: Option<NewJob>) -> ();
         fn update_upload(upload: &Upload, file_version: u64) -> ();
+        fn add_variant(new: &NewVariant) -> VariantAdded;
         fn put_record(record: &Record, expected_version: Option<u64>) -> ();
         fn delete_record(key: &RecordKey, version: u64) -> ();
         fn begin_intent(intent: &Intent) -> ();
@@ -195,6 +197,7 @@ gated! { MetadataStore for GatedMetadata, Answer, lost, {}
         fn enqueue(job: &NewJob) -> bool;
         fn claim(claim: &Claim<'_>) -> Vec<Job>;
         fn extend(leases: &[JobLease], until: Timestamp) -> Vec<JobLease>;
+        fn report_progress(reports: &[(JobLease, JobProgress)], until: Timestamp) -> Vec<JobLease>;
         fn finish(lease: JobLease, outcome: &JobOutcome, now: Timestamp) -> ();
         fn retry_job(id: JobId, now: Timestamp) -> bool;
         fn discard_job(id: JobId) -> bool;

@@ -26,6 +26,7 @@ use cloakroom_service::App;
 use cloakroom_service::app::Policy;
 use cloakroom_service::operations::Ended;
 use cloakroom_service::stores::StoreRegistry;
+use cloakroom_service::variants::Variants;
 use cloakroom_testkit::clock::MockClock;
 use cloakroom_testkit::random::SeededRandom;
 use cloakroom_worker::signals::LocalSignals;
@@ -234,7 +235,9 @@ impl World {
             random: Arc::clone(&self.random) as _,
             signals: Arc::clone(&self.signals) as _,
             collections: BTreeMap::from([("files".to_owned(), Arc::new(files))]),
+            scanner: None,
             processors: BTreeMap::new(),
+            variants: Variants::default(),
             policy: Policy {
                 quota_bytes: self.quota_bytes,
                 home_bucket: BUCKET.to_owned(),
@@ -267,7 +270,7 @@ impl World {
     async fn is_quiet(&self) -> bool {
         let far = self.now_plus(SignedDuration::from_hours(10_000));
         let intents = self.metadata().stale_intents(far, 10).await.expect("intents");
-        let next = self.metadata().next_job_at().await.expect("jobs");
+        let next = self.metadata().next_job_at(&[]).await.expect("jobs");
         intents.is_empty() && next.is_none_or(|at| at > self.now_plus(SignedDuration::from_hours(1)))
     }
 

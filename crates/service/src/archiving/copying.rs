@@ -29,7 +29,9 @@ impl App {
         self.copy_checked(&from, place, verified.size_bytes, Some(verified.sha256))
             .await?;
         let mut moved = Vec::new();
-        for mut derivative in self.metadata.derivatives(file.id).await? {
+        let derivatives = self.metadata.derivatives(file.id).await?;
+        // Variants stay behind, and go with the place.
+        for mut derivative in derivatives.into_iter().filter(|one| !one.is_variant()) {
             if let DerivativeOutcome::Made { key, size_bytes, .. } = &mut derivative.outcome
                 && let Some(suffix) = key.strip_prefix(&file.key)
             {

@@ -189,6 +189,8 @@ impl App {
     /// Derivatives of the row as the move has copied them.
     async fn derivatives_moved(&self, file: &File, key: &str) -> Result<Vec<Derivative>> {
         let mut derivatives = self.metadata.derivatives(file.id).await?;
+        // Variants stayed behind.
+        derivatives.retain(|one| !one.is_variant());
         for derivative in &mut derivatives {
             if let DerivativeOutcome::Made { key: old, .. } = &mut derivative.outcome
                 && let Some(suffix) = old.strip_prefix(&file.key)

@@ -19,6 +19,7 @@ const fn options(kind: OperationKind) -> &'static [(&'static str, OptionKind)] {
         OperationKind::Verify => &[("deep", OptionKind::Flag), ("fix", OptionKind::Flag)],
         OperationKind::Orphans => &[("trash", OptionKind::Flag)],
         OperationKind::Purge => &[("dry_run", OptionKind::Flag)],
+        OperationKind::Rescan => &[("collection", OptionKind::Text)],
         OperationKind::DeleteOwner => &[("owner", OptionKind::Text), ("purge_now", OptionKind::Flag)],
     }
 }

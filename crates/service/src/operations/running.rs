@@ -97,6 +97,7 @@ impl App {
             OperationKind::Purge => self.run_purge(run).await,
             OperationKind::DeleteOwner => self.run_delete_owner(run).await,
             OperationKind::Rebuild => self.run_rebuild(run).await,
+            OperationKind::Rescan => self.run_rescan(run).await,
         }
     }
 

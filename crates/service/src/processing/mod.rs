@@ -4,41 +4,38 @@
 //! them and the next one goes on from what stands.
 
 mod attempt;
-mod derivation;
-mod verification;
+mod committing;
+pub(crate) mod derivation;
+mod progress;
+pub(crate) mod verification;
 
 use bytes::Bytes;
 use cloakroom_core::JsonObject;
-use cloakroom_core::derivative::Derivative;
+use cloakroom_core::collection::ScanOversize;
 use cloakroom_core::file::{File, FileError, FileState, Verified};
 use cloakroom_core::id::IntentId;
 use cloakroom_core::intent::{Intent, IntentKind, IntentStatus};
-use cloakroom_core::job::Job;
+use cloakroom_core::job::{Job, Stage};
 use cloakroom_core::key::sidecar_key;
-use cloakroom_core::ports::metadata::MetadataError;
 use cloakroom_core::ports::objects::{
     GetOptions, ObjectAttributes, ObjectError, ObjectPath, PutBody, PutOptions, WriteConditions,
 };
+use cloakroom_core::ports::scanner::Holdup;
 use cloakroom_core::transition::{Fence, Transition};
 
 pub use self::attempt::{Attempt, AttemptError};
+pub(crate) use self::committing::log_quarantined;
+use self::committing::{Made, Outcome};
+pub use self::progress::Progress;
+pub(crate) use self::verification::Unmeasured;
 use self::verification::judge;
 use crate::app::{App, Pause};
 use crate::stores::Deed;
-use crate::uploads::RACES_MAX;
 
 /// The actor of what workers do.
 pub const WORKER: &str = "worker";
 
 pub use cloakroom_core::file::PROCESSING_FAILED;
-
-/// What verification and the processors made, ready to be committed.
-struct Made {
-    verified: Verified,
-    facts: JsonObject,
-    derivatives: Vec<Derivative>,
-    intent: IntentId,
-}
 
 /// Where the confirmed bytes stand.
 enum Standing {
@@ -60,7 +57,12 @@ fn replaced(reason: &str) -> FileError {
 
 impl App {
     /// Verifies and promotes one confirmed file, under the claim of `job`.
-    pub async fn process_file(&self, job: &Job, pause: &Pause) -> Result<Attempt, AttemptError> {
+    pub async fn process_file(
+        &self,
+        job: &Job,
+        pause: &Pause,
+        progress: &Progress,
+    ) -> Result<Attempt, AttemptError> {
         let Some(file) = self.metadata.file(job.file_id).await? else {
             return Ok(Attempt::NothingToDo);
         };
@@ -68,6 +70,7 @@ impl App {
             return Ok(Attempt::NothingToDo);
         }
         let admission = self.job_admission(Deed::Verify, &file.bucket)?;
+        self.scanner_is_back(&file).await?;
         let file = self.take_up(&file, job).await?;
         let Ok(collection) = self.collection(&file.collection) else {
             return Err(AttemptError::Retry(format!(
@@ -85,73 +88,103 @@ impl App {
             (Standing::Gone(reason), _) => return self.refuse(&file, job, replaced(reason)).await,
             _ => (&target, None),
         };
-        let measured = self.measure(source, generation).await?;
+        let measured = match self
+            .measure_and_scan(source, generation, collection, progress)
+            .await
+        {
+            Ok(measured) => measured,
+            Err(unmeasured) => return Err(self.put_off(&file, job, unmeasured).await?),
+        };
         let verified = match judge(&file, collection, &measured) {
             Ok(verified) => verified,
             Err(error) => return self.refuse(&file, job, error).await,
         };
+        let held = measured.held();
+        if let (Some(held @ Holdup::NotFullyScanned { .. }), ScanOversize::Refuse) =
+            (held, collection.scan.oversize)
+        {
+            return self.refuse(&file, job, held.error()).await;
+        }
         let intent = self.intend(&file, staging.as_ref()).await?;
         self.job_still_admitted(&admission).await?;
         if let (Standing::Staged { generation }, Some(staging)) = (&standing, &staging) {
-            // Without generations of its own the store pins by `ETag`, a weak digest: what it copied is looked at again.
-            let attributes = ObjectAttributes {
-                content_type: Some(verified.content_type.to_string()),
-                ..ObjectAttributes::default()
-            };
-            match self
-                .objects
-                .promote(staging, generation, &target, attributes)
-                .await
-            {
-                Ok(_) => {}
-                Err(ObjectError::PreconditionFailed(_) | ObjectError::NotFound) => {
-                    // Exchanged after it was verified, or promoted by a worker that lost its claim; the next attempt sees
-                    // what stands then.
-                    return Err(AttemptError::Unavailable(
-                        "the staging object changed while it was verified".to_owned(),
-                    ));
-                }
-                Err(error) => return Err(error.into()),
-            }
-            if !self.objects.capabilities_of(&file.bucket).generations
-                && self.measure(&target, None).await?.sha256() != verified.sha256
-            {
-                // Two bodies with one ETag, exchanged between the pass and the copy (I2).
-                return self
-                    .refuse(
-                        &file,
-                        job,
-                        replaced("The upload was exchanged while it was verified."),
-                    )
-                    .await;
+            progress.enter(Stage::Promoting, None);
+            let promoted = self.promote_as(staging, generation, &target, &verified, progress);
+            if let Some(exchanged) = promoted.await? {
+                return self.refuse(&file, job, exchanged).await;
             }
         }
-        let (facts, derivatives) = match self
-            .run_processors(&file, collection, &verified, &target, pause)
-            .await?
-        {
-            Ok(made) => made,
-            Err(error) => return self.refuse(&file, job, error).await,
+        let outcome = match held {
+            // Nothing is made of what nobody may look at.
+            Some(held) => Outcome::Held(held.clone()),
+            None => match self
+                .run_processors(&file, collection, &verified, &target, pause, progress)
+                .await?
+            {
+                Ok((facts, derivatives)) => Outcome::Ready { facts, derivatives },
+                Err(error) => return self.refuse(&file, job, error).await,
+            },
         };
         self.job_still_admitted(&admission).await?;
         let made = Made {
             verified,
-            facts,
-            derivatives,
+            outcome,
             intent,
         };
-        self.make_ready(&file, job, made).await?;
+        self.commit_verified(&file, job, made).await?;
         if let Some(staging) = &staging {
-            // A copying store leaves it behind. Failing here costs nothing: the sweeper removes it.
-            let removed = match self.objects.delete(staging).await {
-                Ok(()) => self.remove_confirm_note(&staging.bucket, &staging.key).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = removed {
-                tracing::warn!(file_id = %file.id, %error, "a staging object waits for the sweeper");
-            }
+            self.drop_staging(&file, staging).await;
         }
         Ok(Attempt::Completed)
+    }
+
+    /// Puts exactly the verified object at its final key. `Some` when other bytes came under way.
+    async fn promote_as(
+        &self,
+        staging: &ObjectPath,
+        generation: &str,
+        target: &ObjectPath,
+        verified: &Verified,
+        progress: &Progress,
+    ) -> Result<Option<FileError>, AttemptError> {
+        let attributes = ObjectAttributes {
+            content_type: Some(verified.content_type.to_string()),
+            ..ObjectAttributes::default()
+        };
+        match self
+            .objects
+            .promote(staging, generation, target, attributes)
+            .await
+        {
+            Ok(_) => {}
+            Err(ObjectError::PreconditionFailed(_) | ObjectError::NotFound) => {
+                // Exchanged after it was verified, or promoted by a worker that lost its claim; the next attempt sees
+                // what stands then.
+                return Err(AttemptError::Unavailable(
+                    "the staging object changed while it was verified".to_owned(),
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        // Without generations of its own the store pins by `ETag`, a weak digest: what it copied is looked at again.
+        if !self.objects.capabilities_of(&target.bucket).generations
+            && self.measure(target, None, progress).await?.sha256() != verified.sha256
+        {
+            // Two bodies with one ETag, exchanged between the pass and the copy (I2).
+            return Ok(Some(replaced("The upload was exchanged while it was verified.")));
+        }
+        Ok(None)
+    }
+
+    /// A copying store leaves it behind. Failing here costs nothing: the sweeper removes it.
+    async fn drop_staging(&self, file: &File, staging: &ObjectPath) {
+        let removed = match self.objects.delete(staging).await {
+            Ok(()) => self.remove_confirm_note(&staging.bucket, &staging.key).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(file_id = %file.id, %error, "a staging object waits for the sweeper");
+        }
     }
 
     /// `confirmed` → `processing`, under a new epoch.
@@ -159,6 +192,8 @@ impl App {
         let mut transition = file
             .process(&self.occasion(WORKER))
             .map_err(|refusal| AttemptError::Retry(refusal.to_string()))?;
+        let data = &mut transition.event.data;
+        data.insert("attempt".to_owned(), job.attempt.into());
         transition.fence = Some(Fence::Hold(job.lease()));
         let taken = transition.file.clone();
         self.metadata.apply(transition).await?;
@@ -228,58 +263,6 @@ impl App {
         };
         self.metadata.begin_intent(&intent).await?;
         Ok(id)
-    }
-
-    /// Sidecar, then row, event, job and intent in one commit. A patch that came in between wins its place in the
-    /// row and in the sidecar; the bytes need no second look for it.
-    async fn make_ready(&self, file: &File, job: &Job, made: Made) -> Result<(), AttemptError> {
-        let mut current = file.clone();
-        let mut own = None;
-        for _ in 0..RACES_MAX {
-            let mut transition = current
-                .ready(
-                    made.verified.clone(),
-                    made.facts.clone(),
-                    made.derivatives.clone(),
-                    &self.occasion(WORKER),
-                )
-                .map_err(|refusal| AttemptError::Retry(refusal.to_string()))?;
-            own = Some(self.put_revision(&transition, own).await?);
-            transition.intent = Some(made.intent);
-            transition.fence = Some(Fence::Complete(job.lease()));
-            let ready = transition.file.clone();
-            match self.metadata.apply(transition).await {
-                Ok(()) => {
-                    self.log_ready(&ready);
-                    self.drop_sidecars_before(&ready).await;
-                    return Ok(());
-                }
-                Err(MetadataError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
-            match self.metadata.file(file.id).await? {
-                Some(now) if now.state == FileState::Processing && now.epoch == file.epoch => current = now,
-                _ => return Err(AttemptError::Overtaken),
-            }
-        }
-        Err(AttemptError::Overtaken)
-    }
-
-    fn log_ready(&self, file: &File) {
-        let started_at = file.confirmed_at.unwrap_or(file.created_at);
-        let duration_ms = self.now().duration_since(started_at).as_millis() as i64;
-        tracing::info!(
-            event = "file_ready",
-            operation = "verify",
-            file_id = %file.id,
-            user_id = %file.owner,
-            file_size = file.size_bytes(),
-            bucket = %file.bucket,
-            duration_ms,
-            status = "success",
-            "Storage operation completed"
-        );
-        metrics::histogram!("cloakroom_confirm_to_ready_seconds").record(duration_ms as f64 / 1000.0);
     }
 
     /// Removes the revisions that this one replaces. One that stays is only garbage: the highest epoch counts.

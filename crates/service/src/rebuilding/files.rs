@@ -297,7 +297,7 @@ impl App {
             adoption.event.version = adoption.file.version;
         }
         let mut outcome = Outcome::counted(if row.is_some() { "updated" } else { "adopted" });
-        if sidecar.omits("facts") {
+        if sidecar.omits("facts") || sidecar.omits("long_facts") {
             outcome.count("facts_omitted");
         }
         for derivative in &adoption.derivatives {

@@ -38,18 +38,18 @@ impl App {
     /// Commits a confirm: note, then row.
     pub(super) async fn commit_confirm(&self, transition: Transition, upload: Option<&Upload>) -> Result<()> {
         let file = &transition.file;
-        let id = file.id;
+        let (id, bucket) = (file.id, file.bucket.clone());
         let noted = match upload {
-            Some(upload) => {
-                self.put_confirm_note(file, upload, transition.record.as_ref(), transition.from_version)
-                    .await?
-            }
+            Some(upload) => self
+                .put_confirm_note(file, upload, transition.record.as_ref(), transition.from_version)
+                .await?
+                .map(|generation| (upload, generation)),
             None => None,
         };
         let outcome = self.metadata.apply(transition).await.map_err(ServiceError::from);
-        if let (Some(own), Err(error)) = (noted, &outcome)
+        if let (Some((upload, own)), Err(error)) = (noted, &outcome)
             && error.code() == ErrorCode::Conflict
-            && let Err(error) = self.settle_confirm_note(id, own).await
+            && let Err(error) = self.settle_confirm_note(id, &bucket, upload, own).await
         {
             tracing::warn!(file_id = %id, %error, "a confirm note waits for the next change");
         }
@@ -121,10 +121,18 @@ impl App {
 
     /// Whoever lost a race has written a note that is not true: if it still stands it is made to say what the row says.
     /// While the upload is open nothing is to be said: whoever tries again writes it anew.
-    async fn settle_confirm_note(&self, id: FileId, own: String) -> Result<()> {
+    async fn settle_confirm_note(&self, id: FileId, bucket: &str, noted: &Upload, own: String) -> Result<()> {
         let (Some(file), Some(upload)) = (self.metadata.file(id).await?, self.metadata.upload(id).await?)
         else {
-            return Ok(());
+            // Purged meanwhile, and nobody looks here again. Where there are bytes whoever removes them removes the note.
+            let staged = ObjectPath::new(bucket, &noted.staging_key);
+            return match self.objects.head(&staged, &GetOptions::default()).await {
+                Err(ObjectError::NotFound) => {
+                    Ok(self.remove_confirm_note(bucket, &noted.staging_key).await?)
+                }
+                Err(error) => Err(error.into()),
+                Ok(_) => Ok(()),
+            };
         };
         if file.state.is_open() {
             return Ok(());

@@ -141,7 +141,7 @@ impl App {
             let drifts = self.confirmed_drift(file).await?;
             return Ok((drifts.into_iter().collect(), 0));
         }
-        let derivatives = self.metadata.derivatives(file.id).await?;
+        let derivatives = self.derivatives_of(file).await?;
         let standing = self.standing_beside(file).await?;
         let mut drifts = Vec::new();
         let mut bytes_read = 0;

@@ -85,7 +85,7 @@ impl App {
             findings: Vec::new(),
         };
         if !depth.deep && file.has_sidecar() {
-            let derivatives = self.metadata.derivatives(file.id).await?;
+            let derivatives = self.derivatives_of(&file).await?;
             if seen.is_whole(&file, made(&derivatives)) {
                 return Ok(looked);
             }

@@ -52,7 +52,7 @@ pub(super) async fn send(
     match request.send().await {
         Ok(answer) => judge(answer).await,
         Err(error) => Verdict::Failed {
-            reason: reason(error),
+            reason: why(error),
             wait: None,
         },
     }
@@ -94,7 +94,7 @@ async fn judge(mut answer: Response) -> Verdict {
 }
 
 /// The end of the chain of causes: `connection refused`, not `error sending request`. None of them quotes the URL.
-fn reason(error: reqwest::Error) -> String {
+pub(crate) fn why(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }

@@ -23,6 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::attempt::why;
 pub use self::schedule::ATTEMPTS_MAX;
 pub use self::signature::{KeyError, SigningKeys};
 pub use self::target::{Target, TargetError};
@@ -140,6 +141,7 @@ impl Courier {
             now: self.app.now(),
             lease: SignedDuration::try_from(lease).unwrap_or(SignedDuration::MAX),
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            at_most: &[],
         };
         match self.app.metadata.claim_events(&claim).await {
             Ok(events) => events,

@@ -50,7 +50,7 @@ impl SigningKeys {
     }
 
     /// The value of `webhook-signature`: one signature for each key.
-    pub(super) fn sign(&self, id: &str, unix_seconds: i64, body: &[u8]) -> String {
+    pub(crate) fn sign(&self, id: &str, unix_seconds: i64, body: &[u8]) -> String {
         let signatures = self.0.iter().map(|key| {
             // Proof: HMAC takes keys of any length (RFC 2104, section 2).
             let mut hmac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");

@@ -74,12 +74,12 @@ impl Target {
         Ok(Self { url, allow_private })
     }
 
-    pub(super) fn url(&self) -> Url {
+    pub(crate) fn url(&self) -> Url {
         self.url.clone()
     }
 
     /// A client that follows no redirect and asks no proxy: either would connect to addresses that nobody looked at.
-    pub(super) fn client(
+    pub(crate) fn client(
         &self,
         timeout: Duration,
         connections: usize,

@@ -17,6 +17,8 @@ use cloakroom_core::ports::objects::{
     GetOptions, ListOptions, ObjectAttributes, ObjectPath, ObjectStore, PutBody, PutOptions,
 };
 use cloakroom_core::ports::processor::Processor;
+use cloakroom_core::ports::renderer::Renderer;
+use cloakroom_core::ports::scanner::Scanner;
 use cloakroom_core::ports::signals::Signals;
 use cloakroom_core::ports::signer::{
     CannotSign, DownloadPresentation, SignedForm, SignedRequest, Signer, UploadConstraints,
@@ -30,6 +32,7 @@ use cloakroom_service::App;
 use cloakroom_service::app::Policy;
 use cloakroom_service::stores::StoreRegistry;
 use cloakroom_service::uploads::{ConfirmUpload, SignUpload, SignedUpload};
+use cloakroom_service::variants::{SigningKey, VariantOptions, Variants};
 use cloakroom_signing::{Addressing, Credentials, Endpoint};
 use cloakroom_testkit::clock::{MockClock, WallClock};
 use cloakroom_testkit::random::SeededRandom;
@@ -124,8 +127,12 @@ pub struct Stores {
     pub bucket: String,
     /// Collections of the test's own, beside those that every test has.
     pub collections: Vec<Collection>,
+    /// What looks at bytes while they are measured.
+    pub scanner: Option<Arc<dyn Scanner>>,
+    /// What makes pictures while somebody waits.
+    pub renderer: Option<Arc<dyn Renderer>>,
     pub clock: Arc<MockClock>,
-    random: Arc<SeededRandom>,
+    pub random: Arc<SeededRandom>,
     signals: Arc<LocalSignals>,
 }
 
@@ -152,6 +159,8 @@ impl Stores {
             objects,
             bucket,
             collections: vec![],
+            scanner: None,
+            renderer: None,
             clock: Arc::new(MockClock::new()),
             random: Arc::new(SeededRandom::new(11)),
             signals,
@@ -174,6 +183,8 @@ impl Stores {
             objects: Arc::clone(&self.objects),
             bucket: self.bucket.clone(),
             collections: self.collections.clone(),
+            scanner: self.scanner.clone(),
+            renderer: self.renderer.clone(),
             clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),
             signals: Arc::clone(&self.signals),
@@ -229,10 +240,16 @@ impl Stores {
             random: Arc::clone(&self.random) as _,
             signals: Arc::clone(&self.signals) as _,
             collections: collections.collect(),
+            scanner: self.scanner.clone(),
             processors: processors
                 .into_iter()
-                .map(|processor| (processor.name(), processor))
+                .map(|processor| (processor.name().to_owned(), processor))
                 .collect(),
+            variants: Variants::new(VariantOptions {
+                renderer: self.renderer.clone(),
+                key: Some(SigningKey::derived_from(b"the secret of the instance")),
+                ..VariantOptions::default()
+            }),
             policy: Policy {
                 home_bucket: self.bucket.clone(),
                 ..Policy::default()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cloakroom_core::event::EventKind;
 use cloakroom_core::file::{FilePatch, FileState};
 use cloakroom_core::id::FileId;
+use cloakroom_service::uploads::ConfirmUpload;
 use cloakroom_testkit::crashes::{CrashPlan, CrashingAdministration, CrashingMetadata, CrashingObjects};
 use jiff::SignedDuration;
 use sha2::{Digest as _, Sha256};
@@ -342,6 +343,47 @@ async fn a_purge_that_stood_still_leaves_nothing() {
         if !paused {
             return;
         }
+    }
+    panic!("the scenario never ended");
+}
+
+/// Whoever confirmed and stood still goes on when another has confirmed, and the file is gone for good.
+#[tokio::test]
+async fn a_confirm_that_stood_still_until_the_file_was_purged_leaves_no_note() {
+    for point in 0..POINTS_MAX {
+        let stores = Stores::new().await;
+        let healthy = stores.start();
+        let signed = healthy.sign(&TWINS[0]).await;
+        let id = signed.file.id;
+        healthy.send(&signed, &TWINS[0]).await;
+        let paused = interrupted(
+            &stores,
+            point,
+            async |process| {
+                drop(
+                    process
+                        .app
+                        .confirm_upload(&ann(), id, ConfirmUpload::default())
+                        .await,
+                )
+            },
+            async || {
+                healthy.confirm(id).await;
+                healthy.work().await;
+                healthy.app.delete_file(&ann(), id).await.expect("deleted");
+                for hours in [24 * 8, 25] {
+                    stores.clock.advance(SignedDuration::from_hours(hours));
+                    healthy.recover().await;
+                }
+                assert_eq!(stores.metadata.file(id).await.expect("an answer"), None);
+            },
+        )
+        .await;
+        if !paused {
+            return;
+        }
+        let keys = stores.keys().await;
+        assert!(keys.is_empty(), "stood still at {point}: {keys:?}");
     }
     panic!("the scenario never ended");
 }

@@ -329,6 +329,7 @@ async fn rows_whose_job_was_lost_get_it_again() {
         now: stores.clock.now(),
         lease: SignedDuration::from_secs(15),
         limit: 1,
+        at_most: &[],
     };
     let claimed = stores.metadata.claim(&claim).await.expect("claimed");
     assert_eq!(claimed[0].id, job);

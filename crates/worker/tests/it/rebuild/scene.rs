@@ -57,6 +57,7 @@ impl Processor for Thumbnails {
                 width: Some(4),
                 height: Some(3),
             }],
+            ..ProcessorOutput::default()
         })
     }
 }
@@ -104,7 +105,7 @@ pub async fn ready(process: &Process, name: &str, record: Option<&str>) -> FileI
     id
 }
 
-/// Held back by a scanner: no use case does so yet, so this is done as one would.
+/// Held back by a scanner, as the job that looks again does it.
 async fn quarantine(stores: &Stores, id: FileId) {
     let file = stores.file(id).await;
     let derivatives = stores.metadata.derivatives(id).await.expect("derivatives");
