@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use cloakroom_core::error::ErrorCode;
 use cloakroom_core::ports::objects::Circuit;
+use cloakroom_service::health::Probe;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -35,7 +36,7 @@ pub struct HealthBody {
     #[schema(example = "ok")]
     status: &'static str,
     /// What works less well than it should: `rate_limiter` counts on this node alone, `store_circuit` lets few calls
-    /// through. Left out when there is nothing.
+    /// through, `scanner` does not answer, so that files wait. Left out when there is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     degraded: Vec<&'static str>,
@@ -124,16 +125,9 @@ pub async fn get_readiness(State(state): State<HttpState>) -> Result<Json<Health
     let Ok(probes) = state.probes.get(state.app.now(), ask).await;
     let failing: Vec<&str> = probes
         .iter()
-        .filter(|probe| probe.error.is_some())
+        .filter(|probe| probe.is_vital && probe.error.is_some())
         .map(|probe| probe.name)
         .collect();
-    if failing.is_empty() {
-        return Ok(Json(HealthBody {
-            status: "ok",
-            degraded: degraded(&state),
-            stores: stores(&state),
-        }));
-    }
     for probe in probes.iter() {
         if let Some(error) = &probe.error {
             // The text may name hosts and paths: for the log, not for whoever asks.
@@ -144,6 +138,13 @@ pub async fn get_readiness(State(state): State<HttpState>) -> Result<Json<Health
                 "a dependency does not answer"
             );
         }
+    }
+    if failing.is_empty() {
+        return Ok(Json(HealthBody {
+            status: "ok",
+            degraded: degraded(&state, &probes),
+            stores: stores(&state),
+        }));
     }
     Err(Problem::new(
         ErrorCode::Unavailable,
@@ -166,8 +167,12 @@ fn stores(state: &HttpState) -> Vec<StoreHealthBody> {
         .collect()
 }
 
-fn degraded(state: &HttpState) -> Vec<&'static str> {
+fn degraded(state: &HttpState, probes: &[Probe]) -> Vec<&'static str> {
     let limiter = state.limiter.degraded().map(|_| "rate_limiter");
     let circuit = (state.app.objects.circuit() != Circuit::Closed).then_some("store_circuit");
-    limiter.into_iter().chain(circuit).collect()
+    let silent = probes
+        .iter()
+        .filter(|probe| !probe.is_vital && probe.error.is_some())
+        .map(|probe| probe.name);
+    limiter.into_iter().chain(circuit).chain(silent).collect()
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use cloakroom_core::ports::administration::Totals;
-use cloakroom_core::ports::metadata::Statistics;
+use cloakroom_core::ports::metadata::{QueueDepth, Statistics};
 use cloakroom_service::ServiceError;
 use http::header;
+use jiff::Timestamp;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::problem::Result;
@@ -84,7 +85,7 @@ pub async fn get_metrics(State(state): State<HttpState>) -> Result<Response> {
         .as_ref()
         .map(PrometheusHandle::render)
         .unwrap_or_default();
-    write_statistics(&mut text, &statistics);
+    write_statistics(&mut text, &statistics, now);
     write_totals(&mut text, *totals);
     write_gauge(
         &mut text,
@@ -99,7 +100,7 @@ pub async fn get_metrics(State(state): State<HttpState>) -> Result<Response> {
         .into_response())
 }
 
-fn write_statistics(text: &mut String, statistics: &Statistics) {
+fn write_statistics(text: &mut String, statistics: &Statistics, now: Timestamp) {
     let labelled = |state: &str| format!("{{state=\"{state}\"}}");
     let files: Vec<_> = statistics
         .files
@@ -113,6 +114,7 @@ fn write_statistics(text: &mut String, statistics: &Statistics) {
         .map(|(state, count)| (labelled(state.as_str()), *count))
         .collect();
     write_gauge(text, "cloakroom_jobs", "Jobs by state.", &jobs);
+    write_queue(text, &statistics.queue, now);
     let stored = [(String::new(), statistics.stored_bytes)];
     write_gauge(
         text,
@@ -120,6 +122,47 @@ fn write_statistics(text: &mut String, statistics: &Statistics) {
         "Bytes of confirmed files.",
         &stored,
     );
+}
+
+/// The queue by kind. What waits for its time has no age yet.
+fn write_queue(text: &mut String, queue: &[QueueDepth], now: Timestamp) {
+    let labelled = |value: fn(&QueueDepth, Timestamp) -> u64| -> Vec<_> {
+        let samples = queue.iter().map(|depth| {
+            let labels = format!("{{kind=\"{}\"}}", depth.kind.as_str());
+            (labels, value(depth, now))
+        });
+        samples.collect()
+    };
+    let gauges = [
+        (
+            "cloakroom_queue_depth",
+            "Jobs that wait, for their turn or their time, by kind.",
+            labelled(|depth, _| depth.ready),
+        ),
+        (
+            "cloakroom_queue_running",
+            "Jobs that run, by kind.",
+            labelled(|depth, _| depth.running),
+        ),
+        (
+            "cloakroom_queue_dead_letters",
+            "Jobs in the dead-letter list, by kind.",
+            labelled(|depth, _| depth.dead),
+        ),
+        (
+            "cloakroom_queue_oldest_seconds",
+            "How long the oldest job waits that could run, by kind.",
+            labelled(|depth, now| {
+                let waited = depth.oldest_run_at.map(|at| now.duration_since(at).as_secs());
+                waited
+                    .and_then(|seconds| u64::try_from(seconds).ok())
+                    .unwrap_or(0)
+            }),
+        ),
+    ];
+    for (name, help, samples) in gauges {
+        write_gauge(text, name, help, &samples);
+    }
 }
 
 fn write_totals(text: &mut String, totals: Totals) {
@@ -151,6 +194,7 @@ fn write_gauge(text: &mut String, name: &str, help: &str, samples: &[(String, u6
 #[cfg(test)]
 mod tests {
     use cloakroom_core::file::FileState;
+    use cloakroom_core::job::JobKind;
 
     use super::*;
 
@@ -163,14 +207,31 @@ mod tests {
             &Statistics {
                 files,
                 jobs: Vec::new(),
+                queue: vec![QueueDepth {
+                    ready: 5,
+                    running: 1,
+                    dead: 2,
+                    oldest_run_at: Some(Timestamp::from_second(940).unwrap()),
+                    ..QueueDepth::none(JobKind::ProcessFile)
+                }],
                 stored_bytes: 7,
             },
+            Timestamp::from_second(1_000).unwrap(),
         );
         assert_eq!(
             text,
             "# HELP cloakroom_files Files by state.\n# TYPE cloakroom_files gauge\n\
              cloakroom_files{state=\"ready\"} 3\n\
              # HELP cloakroom_jobs Jobs by state.\n# TYPE cloakroom_jobs gauge\n\
+             # HELP cloakroom_queue_depth Jobs that wait, for their turn or their time, by kind.\n\
+             # TYPE cloakroom_queue_depth gauge\ncloakroom_queue_depth{kind=\"process_file\"} 5\n\
+             # HELP cloakroom_queue_running Jobs that run, by kind.\n# TYPE cloakroom_queue_running gauge\n\
+             cloakroom_queue_running{kind=\"process_file\"} 1\n\
+             # HELP cloakroom_queue_dead_letters Jobs in the dead-letter list, by kind.\n\
+             # TYPE cloakroom_queue_dead_letters gauge\ncloakroom_queue_dead_letters{kind=\"process_file\"} 2\n\
+             # HELP cloakroom_queue_oldest_seconds How long the oldest job waits that could run, by kind.\n\
+             # TYPE cloakroom_queue_oldest_seconds gauge\n\
+             cloakroom_queue_oldest_seconds{kind=\"process_file\"} 60\n\
              # HELP cloakroom_stored_bytes Bytes of confirmed files.\n# TYPE cloakroom_stored_bytes gauge\n\
              cloakroom_stored_bytes 7\n"
         );

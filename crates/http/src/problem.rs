@@ -139,6 +139,12 @@ impl Problem {
         if code == ErrorCode::Unavailable {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if let Some(seconds) = details
+            .get("retry_after_seconds")
+            .and_then(serde_json::Value::as_u64)
+        {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
         let message = match message.char_indices().nth(MESSAGE_CHARS_MAX) {
             Some((end, _)) => format!("{}…", &message[..end]),
             None => message,

@@ -15,7 +15,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{admin, bucket_events, collections, files, me, records, uploads};
+use crate::api::{admin, bucket_events, collections, files, me, records, uploads, variants};
 use crate::cross_origin::CrossOrigin;
 use crate::observe::{observe, observe_and_admit_scripts};
 use crate::problem::Problem;
@@ -50,6 +50,8 @@ fn api() -> OpenApiRouter<HttpState> {
         .routes(routes!(files::status::get_file_status))
         .routes(routes!(files::download::download_file))
         .routes(routes!(files::download::download_derivative))
+        .routes(routes!(variants::sign_variant))
+        .routes(routes!(variants::get_variant))
         .routes(routes!(files::timeline::get_file_timeline))
         .routes(routes!(
             records::put_record,
@@ -66,6 +68,8 @@ fn api() -> OpenApiRouter<HttpState> {
         .routes(routes!(admin::jobs::list_jobs))
         .routes(routes!(admin::jobs::retry_job))
         .routes(routes!(admin::jobs::discard_job))
+        .routes(routes!(admin::jobs::retry_jobs))
+        .routes(routes!(admin::jobs::discard_jobs))
         .routes(routes!(
             admin::service_tokens::create_service_token,
             admin::service_tokens::list_service_tokens
@@ -84,6 +88,9 @@ fn api() -> OpenApiRouter<HttpState> {
         ))
         .routes(routes!(admin::operations::list_findings))
         .routes(routes!(admin::owners::delete_owner))
+        .routes(routes!(admin::quarantine::delete_quarantined_file))
+        .routes(routes!(admin::quarantine::release_quarantined_file))
+        .routes(routes!(admin::quarantine::rescan_file))
         .routes(routes!(admin::garbage::list_garbage))
         .routes(routes!(admin::garbage::keep_garbage))
         .routes(routes!(admin::garbage::trash_garbage))

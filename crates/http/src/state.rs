@@ -117,6 +117,14 @@ impl HttpState {
     }
 }
 
+impl HttpState {
+    /// The URL of a path of ours, as clients reach it; the path alone where that is not known.
+    pub(crate) fn url_of(&self, path: &str) -> String {
+        let base = self.settings.public_url.as_deref().unwrap_or_default();
+        format!("{}{path}", base.trim_end_matches('/'))
+    }
+}
+
 impl Deref for HttpState {
     type Target = Inner;
 

@@ -21,6 +21,7 @@ use cloakroom_service::App;
 use cloakroom_service::app::Policy;
 use cloakroom_service::stores::StoreRegistry;
 use cloakroom_service::uploads::{SignUpload, Ticket};
+use cloakroom_service::variants::Variants;
 use cloakroom_signing::{Addressing, Credentials, Endpoint, Region};
 use cloakroom_testkit::outages::OutageObjects;
 use cloakroom_testkit::random::SeededRandom;
@@ -106,7 +107,9 @@ impl Instance {
             random: Arc::new(SeededRandom::new(3)),
             signals,
             collections: BTreeMap::from([("auto".to_owned(), Arc::new(auto))]),
+            scanner: None,
             processors: BTreeMap::new(),
+            variants: Variants::default(),
             policy: Policy {
                 home_bucket: bucket.clone(),
                 ..Policy::default()

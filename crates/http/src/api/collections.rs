@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use cloakroom_core::collection::Collection;
+use cloakroom_core::image::Thumbnail;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -42,6 +43,36 @@ pub struct CollectionBody {
     auto_confirm: bool,
     /// `private` or `public-read`.
     visibility: &'static str,
+    /// What is made of every image, if its processors make any.
+    thumbnails: Vec<ThumbnailBody>,
+    /// Whether other pictures of an image can be had: `POST /files/{file_id}/variants`.
+    variants: bool,
+}
+
+/// A picture that is made of every image.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Thumbnail)]
+pub struct ThumbnailBody {
+    /// The name of the derivative.
+    #[schema(example = "thumbnail-256")]
+    name: String,
+    /// Width of the box, in pixels.
+    width: u32,
+    /// Height of the box, in pixels.
+    height: u32,
+    /// How it gets into the box: `contain`, `cover`, `fill`.
+    fit: &'static str,
+}
+
+impl From<&Thumbnail> for ThumbnailBody {
+    fn from(thumbnail: &Thumbnail) -> Self {
+        Self {
+            name: thumbnail.name.clone(),
+            width: thumbnail.width,
+            height: thumbnail.height,
+            fit: thumbnail.fit.as_str(),
+        }
+    }
 }
 
 /// Every policy.
@@ -73,6 +104,13 @@ fn body(state: &HttpState, collection: &Collection) -> CollectionBody {
         trash_seconds: collection.trash_seconds,
         auto_confirm: collection.auto_confirm,
         visibility: collection.visibility.as_str(),
+        thumbnails: collection
+            .images
+            .thumbnails
+            .iter()
+            .map(ThumbnailBody::from)
+            .collect(),
+        variants: collection.images.variants,
     }
 }
 

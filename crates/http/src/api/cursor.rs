@@ -106,16 +106,18 @@ pub fn encode(position: &impl Position) -> String {
     URL_SAFE_NO_PAD.encode(position.to_bytes())
 }
 
+/// A cursor from the wire.
+pub fn decode<P: Position>(text: &str) -> Option<P> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    P::from_bytes(&bytes)
+}
+
 /// Takes `cursor` out of a query.
 pub fn take<P: Position>(query: &mut Parameters) -> Result<Option<P>, Problem> {
     let Some(text) = query.text("cursor") else {
         return Ok(None);
     };
-    let position = URL_SAFE_NO_PAD
-        .decode(&text)
-        .ok()
-        .and_then(|bytes| P::from_bytes(&bytes));
-    position
+    decode(&text)
         .map(Some)
         .ok_or_else(|| invalid("cursor", "is not a cursor of this list"))
 }

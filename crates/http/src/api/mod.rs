@@ -8,4 +8,5 @@ pub mod files;
 pub mod me;
 pub mod records;
 pub mod uploads;
+pub mod variants;
 pub(crate) mod wire;

@@ -9,11 +9,20 @@ use cloakroom_core::file::{File, FileError, FileState, Hold};
 use cloakroom_core::media::MediaType;
 use cloakroom_core::record::{Record, RecordKey};
 use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use uuid::Uuid;
 
+use crate::state::HttpState;
+
+/// What is encoded in a segment of a path: all but unreserved characters (RFC 3986 §2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 /// Longest content type on the wire, in bytes.
 const CONTENT_TYPE_BYTES_MAX: usize = 127;
 
@@ -168,6 +177,9 @@ pub struct DerivativeBody {
     width: Option<u32>,
     /// Pixels, for images.
     height: Option<u32>,
+    /// Where its bytes are found, with a token as for the file, when it was made.
+    #[schema(format = "uri-reference")]
+    url: Option<String>,
     /// Why it could not be made.
     error: Option<String>,
     /// When it was made or failed.
@@ -231,8 +243,17 @@ impl FileBody {
 
     /// Adds what was made from it.
     #[must_use]
-    pub fn with_derivatives(self, derivatives: Vec<Derivative>) -> Self {
-        let derivatives = derivatives.into_iter().map(DerivativeBody::from).collect();
+    pub fn with_derivatives(self, derivatives: Vec<Derivative>, state: &HttpState) -> Self {
+        let derivatives = derivatives.into_iter().map(|one| {
+            let (id, name) = (one.file_id, utf8_percent_encode(&one.name, SEGMENT));
+            let url = state.url_of(&format!("/api/v1/files/{id}/derivatives/{name}"));
+            let body = DerivativeBody::from(one);
+            DerivativeBody {
+                url: body.content_type.is_some().then_some(url),
+                ..body
+            }
+        });
+        let derivatives = derivatives.collect();
         Self {
             derivatives: Some(derivatives),
             ..self
@@ -248,6 +269,7 @@ impl From<Derivative> for DerivativeBody {
             size_bytes: None,
             width: None,
             height: None,
+            url: None,
             error: None,
             created_at: derivative.created_at,
         };

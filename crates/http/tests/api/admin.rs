@@ -29,6 +29,7 @@ pub async fn dead_job(app: &TestApp, filename: &str) -> (String, String) {
         now: app.app.now(),
         lease: SignedDuration::from_secs(15),
         limit: 1,
+        at_most: &[],
     };
     let job = app
         .app
@@ -66,7 +67,7 @@ async fn dead_jobs_are_listed_and_tried_again() {
                 "id": job, "kind": "process_file", "file_id": file, "state": "dead", "run_at": time, "attempt": 1,
                 "failures": 0, "lease_owner": null, "lease_until": null, "last_error": "the disk is on fire",
                 // The time of its id, which has milliseconds.
-                "created_at": "2026-01-02T03:04:05Z",
+                "created_at": "2026-01-02T03:04:05Z", "owner": "ann", "progress": null,
             }],
             "next_cursor": null,
         })
@@ -108,6 +109,53 @@ async fn dead_jobs_are_paged_and_thrown_away() {
         app.get("ada", "/api/v1/admin/jobs?state=lost").await.refusal(),
         (400, "invalid_parameter".to_owned())
     );
+}
+
+#[tokio::test]
+async fn dead_jobs_are_handled_together() {
+    let app = TestApp::new().await;
+    let mut files = Vec::new();
+    for name in ["a.txt", "b.txt", "c.txt"] {
+        files.push(dead_job(&app, name).await.1);
+    }
+    let other = app
+        .get("ada", "/api/v1/admin/jobs?state=dead&kind=purge_file")
+        .await;
+    assert_eq!(other.json(), json!({"jobs": [], "next_cursor": null}));
+    let refused = app.get("ada", "/api/v1/admin/jobs?kind=dream").await;
+    assert_eq!(refused.refusal(), (400, "invalid_parameter".to_owned()));
+
+    let retry = async |who, body| app.post(who, "/api/v1/admin/jobs/retry", body).await;
+    assert_eq!(retry("ann", json!({})).await.status, 403);
+    assert_eq!(retry("ada", json!({"kind": "dream"})).await.status, 400);
+    let none = json!({"done": 0, "refused": [], "next_cursor": null});
+    assert_eq!(retry("ada", json!({"kind": "purge_file"})).await.json(), none);
+    let done = json!({"done": 3, "refused": [], "next_cursor": null});
+    assert_eq!(retry("ada", json!({"kind": "process_file"})).await.json(), done);
+    assert_eq!(retry("ada", json!({})).await.json(), none);
+    let status = app
+        .get("ann", &format!("/api/v1/files/{}/status", files[0]))
+        .await
+        .json();
+    assert_eq!(
+        status["processing"],
+        json!({"stage": "waiting", "done_bytes": 0, "total_bytes": null, "attempt": 0, "next_attempt_at": null,
+            "reason": null})
+    );
+    app.work().await;
+    for file in files {
+        let status = app
+            .get("ann", &format!("/api/v1/files/{file}/status"))
+            .await
+            .json();
+        assert_eq!(
+            (&status["state"], &status["processing"]),
+            (&json!("ready"), &Value::Null)
+        );
+    }
+    dead_job(&app, "d.txt").await;
+    let discarded = app.post("ada", "/api/v1/admin/jobs/discard", json!({})).await;
+    assert_eq!(discarded.json()["done"], 1);
 }
 
 #[tokio::test]

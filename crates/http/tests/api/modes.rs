@@ -38,13 +38,15 @@ enum Needs {
     Multipart,
     Ready,
     Trashed,
+    /// A file that the scanner holds back.
+    Quarantined,
     /// A record with a ready file.
     Record,
     /// A job in the dead-letter list.
     DeadJob,
 }
 
-use Needs::{DeadJob, Multipart, Nothing, Open, Ready, Record, Trashed};
+use Needs::{DeadJob, Multipart, Nothing, Open, Quarantined, Ready, Record, Trashed};
 
 /// The refusal of a mode.
 const MODE: &str = "409 invalid_storage_mode";
@@ -115,6 +117,10 @@ const TABLE: &[Row] = &[
     ("download_file", Ready, "ann", "/api/v1/files/{file}/download", "", unless_archived("200")),
     ("download_derivative", Ready, "ann", "/api/v1/files/{file}/derivatives/x",
         "", unless_archived("404 derivative_not_found")),
+    ("sign_variant", Ready, "ann", "/api/v1/files/{file}/variants",
+        r#"{"w":320}"#, unless_archived("422 variants_not_offered")),
+    // One that is there is handed out as files are, a new one is made while the store takes files in: see `variants`.
+    ("get_variant", Ready, "", "/api/v1/variants/{file}?w=320", "", always("403 invalid_signature")),
     ("hold_file", Ready, "olga", "/api/v1/files/{file}/hold", r#"{"reason":"Case 7."}"#, while_open("200")),
     ("release_file", Ready, "olga", "/api/v1/files/{file}/hold", "", while_open("409 invalid_state")),
     // The jobs that move a file ask again, and wait.
@@ -142,6 +148,8 @@ const TABLE: &[Row] = &[
     // The job waits then; a file that failed is not taken up again (see below).
     ("retry_job", DeadJob, "ada", "/api/v1/admin/jobs/{job}/retry", "", always("204")),
     ("discard_job", DeadJob, "ada", "/api/v1/admin/jobs/{job}", "", always("204")),
+    ("retry_jobs", DeadJob, "ada", "/api/v1/admin/jobs/retry", "{}", always("200")),
+    ("discard_jobs", DeadJob, "ada", "/api/v1/admin/jobs/discard", "{}", always("200")),
     ("create_service_token", Nothing, "ada", "/api/v1/admin/service-tokens", r#"{"name":"app"}"#, always("201")),
     ("list_service_tokens", Nothing, "ada", "/api/v1/admin/service-tokens", "", always("200")),
     ("revoke_service_token", Nothing, "ada", "/api/v1/admin/service-tokens/{nobody}", "", always("404 not_found")),
@@ -157,6 +165,11 @@ const TABLE: &[Row] = &[
     ("cancel_operation", Nothing, "ada", "/api/v1/admin/operations/{nobody}", "", always("404 not_found")),
     ("list_findings", Nothing, "ada", "/api/v1/admin/operations/{nobody}/findings", "", always("404 not_found")),
     ("delete_owner", Nothing, "ada", "/api/v1/admin/owners/%01", "", always("400 invalid_parameter")),
+    // Quarantine. Without a scanner nothing is scanned again; the job asks for the mode again.
+    ("release_quarantined_file", Quarantined, "ada", "/api/v1/admin/files/{file}/release",
+        r#"{"reason":"A false alarm."}"#, while_open("202")),
+    ("rescan_file", Quarantined, "ada", "/api/v1/admin/files/{file}/rescan", "", always("409 invalid_state")),
+    ("delete_quarantined_file", Quarantined, "ada", "/api/v1/admin/files/{file}", "", in_edit("204")),
     // Garbage is marked in the database, and removed by the purge.
     ("list_garbage", Nothing, "ada", "/api/v1/admin/garbage", "", always("200")),
     ("keep_garbage", Nothing, "ada", "/api/v1/admin/garbage/keep",
@@ -246,6 +259,12 @@ impl Fixture {
                     .await;
                 let path = format!("/api/v1/files/{file}");
                 assert_eq!(app.call("ann", Method::DELETE, &path, None).await.status, 204);
+            }
+            Needs::Quarantined => {
+                file = app
+                    .ready("ann", &name, b"abc", json!({"collection": "files"}))
+                    .await;
+                app.quarantine(&file).await;
             }
             Needs::Record => {
                 let link = json!({"type": "case", "id": record});

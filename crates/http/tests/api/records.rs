@@ -132,6 +132,8 @@ async fn collections_say_what_they_take() {
             "trash_seconds": 604_800,
             "auto_confirm": false,
             "visibility": "private",
+            "thumbnails": [{"name": "thumbnail-256", "width": 256, "height": 256, "fit": "contain"}],
+            "variants": true,
         })
     );
     let names = async |token: &str| {

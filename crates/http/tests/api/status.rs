@@ -54,6 +54,10 @@ async fn a_status_is_told_once() {
     let expected = |state: &str, step: u8, version: u8| {
         json!({
             "file_id": id, "state": state, "error": null, "progress": {"step": step, "steps": 4},
+            "processing": (state == "confirmed").then(|| json!({
+                "stage": "waiting", "done_bytes": 0, "total_bytes": null, "attempt": 0, "next_attempt_at": null,
+                "reason": null,
+            })),
             "updated_at": time, "version": version,
         })
     };

@@ -50,7 +50,9 @@ fn beside_process(app: &TestApp) -> App {
         random: Arc::clone(&one.random),
         signals: Arc::clone(&one.signals),
         collections: one.collections.clone(),
+        scanner: one.scanner.clone(),
         processors: one.processors.clone(),
+        variants: one.variants.clone(),
         policy: one.policy.clone(),
     }
 }

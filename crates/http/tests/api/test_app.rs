@@ -10,9 +10,11 @@ use bytes::Bytes;
 use cloakroom_coordination::LocalRateLimiter;
 use cloakroom_core::collection::{Collection, Retention};
 use cloakroom_core::id::{FileId, WorkerId};
+use cloakroom_core::image::ImagePolicy;
 use cloakroom_core::ports::clock::Clock;
 use cloakroom_core::ports::leases::Leases;
 use cloakroom_core::ports::objects::{ObjectAttributes, ObjectPath, ObjectStore, PutBody, PutOptions};
+use cloakroom_core::ports::scanner::Holdup;
 use cloakroom_core::ports::signer::{
     CannotSign, DownloadPresentation, SignedForm, SignedRequest, Signer, UploadConstraints,
 };
@@ -24,6 +26,7 @@ use cloakroom_objects::local::{LocalOptions, LocalStore};
 use cloakroom_service::App;
 use cloakroom_service::app::Policy;
 use cloakroom_service::stores::StoreRegistry;
+use cloakroom_service::variants::Variants;
 use cloakroom_testkit::clock::MockClock;
 use cloakroom_testkit::outages::OutageObjects;
 use cloakroom_testkit::random::SeededRandom;
@@ -78,6 +81,8 @@ pub struct Options {
     pub policy: Policy,
     /// Which stores there are; they all stand in one directory.
     pub stores: StoreRegistry,
+    /// What makes pictures while somebody waits.
+    pub variants: Variants,
 }
 
 impl Default for Options {
@@ -100,6 +105,7 @@ impl Default for Options {
             http,
             policy: Policy::default(),
             stores: StoreRegistry::single([BUCKET]),
+            variants: Variants::default(),
         }
     }
 }
@@ -189,7 +195,9 @@ impl TestApp {
             random,
             signals,
             collections: collections(),
+            scanner: None,
             processors: BTreeMap::new(),
+            variants: options.variants,
             policy: Policy {
                 home_bucket: BUCKET.to_owned(),
                 ..options.policy
@@ -327,6 +335,26 @@ impl TestApp {
             .expect("stored");
     }
 
+    /// Has a ready file held back, as a scanner does that looks again.
+    pub async fn quarantine(&self, id: &str) {
+        let id = id.parse().expect("an id");
+        let file = self
+            .app
+            .metadata
+            .file(id)
+            .await
+            .expect("an answer")
+            .expect("a file");
+        let verified = file.verified.clone().expect("a verified file");
+        let held = Holdup::Infected {
+            signature: "Eicar-Signature".to_owned(),
+        };
+        let held = file
+            .quarantine(verified, &held, &self.app.occasion("worker"))
+            .expect("legal");
+        self.app.metadata.apply(held).await.expect("quarantined");
+    }
+
     /// A file that is `ready`.
     pub async fn ready(&self, user: &str, filename: &str, bytes: &[u8], more: Value) -> String {
         let id = self.upload(user, filename, bytes, more).await;
@@ -381,6 +409,12 @@ fn collections() -> BTreeMap<String, Arc<Collection>> {
         extensions: ["jpg", "jpeg", "png"].map(str::to_owned).to_vec(),
         size_bytes_max: 1_000_000,
         size_bytes_min: 1,
+        images: ImagePolicy {
+            thumbnails: vec!["256".parse().expect("a size")],
+            variants: true,
+            variants_max: 3,
+            ..ImagePolicy::default()
+        },
         ..Collection::new("photos", BUCKET)
     };
     let scans = Collection {

@@ -5,5 +5,6 @@ pub mod garbage;
 pub mod jobs;
 pub mod operations;
 pub mod owners;
+pub mod quarantine;
 pub mod service_tokens;
 pub mod stores;

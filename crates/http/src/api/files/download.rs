@@ -92,6 +92,11 @@ fn answer(signed: SignedRequest, redirect: bool, now: Timestamp) -> Result<Respo
         };
         return Ok(axum::Json(body).into_response());
     }
+    self::redirect(signed, now)
+}
+
+/// To where the bytes are.
+pub(crate) fn redirect(signed: SignedRequest, now: Timestamp) -> Result<Response> {
     // The URL itself is a secret (I7): a failure must not quote it.
     let location = HeaderValue::try_from(signed.url)
         .map_err(|_| Problem::internal("a signed URL is no header value"))?;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use cloakroom_core::access::Role;
 use cloakroom_core::file::{File, FileState};
 use cloakroom_core::id::FileId;
+use cloakroom_core::job::{Job, JobState};
 use cloakroom_core::ports::signals::{Subscription, Topic};
 use cloakroom_service::ServiceError;
 use futures_util::stream;
@@ -46,6 +48,8 @@ pub struct StatusBody {
     error: Option<FileErrorBody>,
     /// How far it is on its way to `ready`; `null` when it is not on that way.
     progress: Option<Progress>,
+    /// What is done to make it ready; `null` when that is not under way.
+    processing: Option<ProcessingBody>,
     /// When anything last changed.
     updated_at: Timestamp,
     /// Grows with each change.
@@ -63,8 +67,51 @@ pub struct Progress {
     steps: u8,
 }
 
-impl From<&File> for StatusBody {
-    fn from(file: &File) -> Self {
+/// The work on a confirmed file.
+#[derive(Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Processing)]
+pub struct ProcessingBody {
+    /// `waiting`, `scanning`, `verifying`, `promoting`, or `processing:` and the processor's name.
+    #[schema(example = "verifying")]
+    stage: String,
+    /// Bytes of this stage that are done. Told about once per second.
+    done_bytes: u64,
+    /// Bytes of this stage, where that is known before.
+    total_bytes: Option<u64>,
+    /// Attempts begun so far.
+    attempt: u32,
+    /// When it is tried again, if it waits for that.
+    next_attempt_at: Option<Timestamp>,
+    /// Why it waits. To administrators in the words of the worker.
+    reason: Option<String>,
+}
+
+impl ProcessingBody {
+    /// What a principal may know of it: what went wrong inside is for administrators.
+    fn of(job: Job, now: Timestamp, administrator: bool) -> Self {
+        let waits = job.state == JobState::Ready;
+        let reason = job.last_error.filter(|_| waits).map(|words| match job.failures {
+            _ if administrator => words,
+            0 => "Something that this file needs is not available at the moment; it waits.".to_owned(),
+            _ => "The last attempt failed; it is tried again.".to_owned(),
+        });
+        let progress = job.progress.filter(|_| !waits);
+        let begun = if waits { "waiting" } else { "verifying" };
+        Self {
+            stage: progress
+                .as_ref()
+                .map_or_else(|| begun.to_owned(), |told| told.stage.name().into_owned()),
+            done_bytes: progress.as_ref().map_or(0, |told| told.done_bytes),
+            total_bytes: progress.and_then(|told| told.total_bytes),
+            attempt: job.attempt,
+            next_attempt_at: Some(job.run_at).filter(|at| waits && *at > now),
+            reason,
+        }
+    }
+}
+
+impl StatusBody {
+    fn new(file: &File, processing: Option<ProcessingBody>) -> Self {
         let step = match file.state {
             FileState::Pending | FileState::Uploading => Some(0),
             FileState::Uploaded => Some(1),
@@ -78,6 +125,7 @@ impl From<&File> for StatusBody {
             state: file.state.as_str(),
             error: file.error.clone().map(FileErrorBody::from),
             progress: step.map(|step| Progress { step, steps: 4 }),
+            processing,
             updated_at: file.updated_at,
             version: file.version,
         }
@@ -86,8 +134,8 @@ impl From<&File> for StatusBody {
 
 /// Follow a file.
 ///
-/// With `Accept: text/event-stream` an event `status` with the same JSON comes on each change, beginning with the
-/// present, until the state is settled. `Last-Event-ID` skips what was seen; 204 tells an `EventSource` that there
+/// With `Accept: text/event-stream` an event `status` with the same JSON comes on each change, of the file or of the work
+/// on it, beginning with the present, until the state is settled. `Last-Event-ID` skips what was seen; 204 tells an `EventSource` that there
 /// is nothing more to come.
 #[utoipa::path(
     get,
@@ -111,7 +159,8 @@ pub async fn get_file_status(
     let subscription = state.app.signals.subscribe(Topic::File(id));
     let file = state.app.file(caller.principal(), id).await?;
     if !wants_stream(&headers) {
-        return Ok(axum::Json(StatusBody::from(&file)).into_response());
+        let processing = processing(&state, &caller, &file).await?;
+        return Ok(axum::Json(StatusBody::new(&file, processing)).into_response());
     }
     let seen = headers
         .get("last-event-id")
@@ -127,6 +176,8 @@ pub async fn get_file_status(
         id,
         subscription,
         seen,
+        told: None,
+        looked: false,
         ended: false,
         deadline,
         _slot: slot,
@@ -159,6 +210,10 @@ struct Watch {
     id: FileId,
     subscription: Box<dyn Subscription>,
     seen: Option<u64>,
+    /// What was last known of the work.
+    told: Option<ProcessingBody>,
+    /// Whether anything is known yet.
+    looked: bool,
     ended: bool,
     deadline: Instant,
     _slot: StreamSlot,
@@ -168,12 +223,15 @@ impl Watch {
     /// The next change, or `None` at the end.
     async fn next(mut self) -> Option<(std::result::Result<Event, Infallible>, Self)> {
         while !self.ended {
-            match self.state.app.file(self.caller.principal(), self.id).await {
-                Ok(file) => {
+            match look(&self.state, &self.caller, self.id).await {
+                Ok((file, processing)) => {
                     self.ended = file.state.is_settled();
-                    if self.seen.is_none_or(|version| file.version > version) {
+                    // Whoever comes again knows this version, and hears of the work when it goes on.
+                    let news = std::mem::replace(&mut self.looked, true) && self.told != processing;
+                    self.told.clone_from(&processing);
+                    if news || self.seen.is_none_or(|version| file.version > version) {
                         self.seen = Some(file.version);
-                        return Some((Ok(event(&file)), self));
+                        return Some((Ok(event(&file, processing)), self));
                     }
                     if self.ended {
                         return None;
@@ -196,10 +254,32 @@ impl Watch {
     }
 }
 
-fn event(file: &File) -> Event {
+/// A file and the work on it.
+async fn look(
+    state: &HttpState,
+    caller: &Caller,
+    id: FileId,
+) -> std::result::Result<(File, Option<ProcessingBody>), ServiceError> {
+    let file = state.app.file(caller.principal(), id).await?;
+    let processing = processing(state, caller, &file).await?;
+    Ok((file, processing))
+}
+
+/// The work on a file, as this caller may know it.
+async fn processing(
+    state: &HttpState,
+    caller: &Caller,
+    file: &File,
+) -> std::result::Result<Option<ProcessingBody>, ServiceError> {
+    let job = state.app.processing_job(file).await?;
+    let administrator = caller.principal().role == Role::Admin;
+    Ok(job.map(|job| ProcessingBody::of(job, state.app.now(), administrator)))
+}
+
+fn event(file: &File, processing: Option<ProcessingBody>) -> Event {
     let event = Event::default().event("status").id(file.version.to_string());
     // Strings, numbers and `null`: serialising them cannot fail.
-    let data = serde_json::to_string(&StatusBody::from(file)).unwrap_or_default();
+    let data = serde_json::to_string(&StatusBody::new(file, processing)).unwrap_or_default();
     event.data(data)
 }
 
