@@ -40,6 +40,10 @@ enum Command {
     Orphans(commands::orphans::Args),
     /// Remove what is in the trash and over its deadline
     Purge(commands::purge::Args),
+    /// List what the virus scanner holds back; release, delete or scan again
+    Quarantine(commands::quarantine::Args),
+    /// List background jobs; try dead ones again, or throw them away
+    Jobs(commands::jobs::Args),
     /// Find out what the database and the object store can really do, and what to do about it
     Doctor(commands::doctor::Args),
     /// Print the OpenAPI document
@@ -77,7 +81,6 @@ impl ConfigArgs {
         let mut inputs = Inputs::from_process();
         inputs.config_file.clone_from(&self.config);
         inputs.dev = dev;
-        inputs.processors = cloakroom_worker::processors::registry().into_keys().collect();
         if let Some(path) = &self.data_dir {
             inputs
                 .flags
@@ -112,6 +115,8 @@ pub fn run() -> ExitCode {
             Command::Rebuild(args) => commands::rebuild::run(args).await,
             Command::Orphans(args) => commands::orphans::run(args).await,
             Command::Purge(args) => commands::purge::run(args).await,
+            Command::Quarantine(args) => commands::quarantine::run(args).await,
+            Command::Jobs(args) => commands::jobs::run(args).await,
             Command::Doctor(args) => commands::doctor::run(args).await,
             Command::Openapi => commands::openapi::run(),
             Command::Put(args) => commands::put::run(args).await,

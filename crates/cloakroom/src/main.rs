@@ -19,5 +19,6 @@ mod wire;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    cli::run()
+    // Before there is a thread, a logger or a runtime: a child gives everything away that it does not need.
+    cloakroom_processors::child::run_if_asked().unwrap_or_else(cli::run)
 }

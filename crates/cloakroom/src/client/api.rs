@@ -37,7 +37,7 @@ pub struct Api {
 }
 
 /// One request, to be sent as often as it takes.
-struct Call<'a> {
+pub(super) struct Call<'a> {
     method: Method,
     path: &'a [&'a str],
     query: &'a [(&'a str, String)],
@@ -46,7 +46,7 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn new(method: Method, path: &'a [&'a str]) -> Self {
+    pub(super) fn new(method: Method, path: &'a [&'a str]) -> Self {
         Self {
             method,
             path,
@@ -60,10 +60,17 @@ impl<'a> Call<'a> {
         Self::new(Method::GET, path)
     }
 
-    fn post(path: &'a [&'a str], body: Value) -> Self {
+    pub(super) fn post(path: &'a [&'a str], body: Value) -> Self {
         Self {
             body: Some(body),
             ..Self::new(Method::POST, path)
+        }
+    }
+
+    pub(super) fn get_with(path: &'a [&'a str], query: &'a [(&'a str, String)]) -> Self {
+        Self {
+            query,
+            ..Self::new(Method::GET, path)
         }
     }
 }
@@ -316,7 +323,7 @@ impl Api {
         read_json(success(response).await?).await
     }
 
-    async fn json<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T> {
+    pub(super) async fn json<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T> {
         read_json(self.call(call).await?).await
     }
 
@@ -342,7 +349,7 @@ impl Api {
     }
 
     /// Sends until there is an answer that another attempt would not change. Every call of this API may be repeated.
-    async fn call(&self, call: &Call<'_>) -> Result<Response> {
+    pub(super) async fn call(&self, call: &Call<'_>) -> Result<Response> {
         let mut retry = Retry::default();
         loop {
             let error = match self.request(call).timeout(CALL_TIMEOUT).send().await {
@@ -404,7 +411,7 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-fn native<'a>(path: &[&'a str]) -> Vec<&'a str> {
+pub(super) fn native<'a>(path: &[&'a str]) -> Vec<&'a str> {
     ["api", "v1"].iter().chain(path).copied().collect()
 }
 

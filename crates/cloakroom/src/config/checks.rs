@@ -67,6 +67,13 @@ pub fn contradictions(settings: &Settings, dev: bool) -> Vec<Problem> {
             "bucket_events.token must have at least {TOKEN_CHARS_MIN} characters"
         )));
     }
+    if let Some(secret) = &settings.variants_secret
+        && secret.expose().chars().count() < TOKEN_CHARS_MIN
+    {
+        found.push(Problem(format!(
+            "variants.secret must have at least {TOKEN_CHARS_MIN} characters"
+        )));
+    }
     found.extend(webhooks(settings).into_iter().map(Problem));
     found.extend(ports(settings).map(Problem));
     found

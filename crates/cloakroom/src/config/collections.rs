@@ -1,6 +1,8 @@
 //! The fields of a `[collections.NAME]` table, and what must hold between them.
 
-use cloakroom_core::collection::{Collection, OBJECT_BYTES_MAX, Visibility};
+mod images;
+
+use cloakroom_core::collection::{Collection, OBJECT_BYTES_MAX, ScanOversize, Visibility};
 use cloakroom_core::key::KeyTemplate;
 use cloakroom_core::media::MediaType;
 use cloakroom_core::upload::UploadMethod;
@@ -193,6 +195,27 @@ pub const FIELDS: &[Field] = &[
         show: |collection| collection.visibility.as_str().to_owned(),
     },
     Field {
+        name: "scan",
+        kind: "required or off",
+        doc: "Whether the virus scanner must have looked at a file before anybody may read it. Where this is not set: `required` if there is a `scan.address`.",
+        set: |collection, raw| set(&mut collection.scan.required, read_scan(raw)),
+        show: |collection| {
+            if collection.scan.required {
+                "required"
+            } else {
+                "off"
+            }
+            .to_owned()
+        },
+    },
+    Field {
+        name: "scan_oversize",
+        kind: "quarantine or refuse",
+        doc: "What becomes of a file that the scanner cannot look at whole: it is larger than `scan.stream_max`, or holds more than the scanner unpacks. `refuse`: it fails.",
+        set: |collection, raw| set(&mut collection.scan.oversize, read_oversize(raw)),
+        show: |collection| collection.scan.oversize.as_str().to_owned(),
+    },
+    Field {
         name: "processors",
         kind: NAMES,
         doc: "Processors that run on verified files, in order.",
@@ -205,6 +228,44 @@ pub const FIELDS: &[Field] = &[
         doc: "Processors whose failure fails the file.",
         set: |collection, raw| set(&mut collection.required_processors, Vec::read(raw)),
         show: |collection| collection.required_processors.join(","),
+    },
+    Field {
+        name: "thumbnails",
+        kind: "a list of sizes such as 256, 1024x768 or 512x512:cover",
+        doc: "Pictures that the processor `image` makes of every image: the box in pixels, and how the picture gets into it (`contain`, `cover`, `fill`). At most 8, at most 4096 pixels on a side.",
+        set: |collection, raw| set(&mut collection.images.thumbnails, images::thumbnails(raw)),
+        show: |collection| {
+            let thumbnails = collection.images.thumbnails.iter();
+            thumbnails.map(ToString::to_string).collect::<Vec<_>>().join(",")
+        },
+    },
+    Field {
+        name: "thumbnail_format",
+        kind: "auto, jpeg, webp or png",
+        doc: "What thumbnails are written as, and variants that say nothing else. `auto`: JPEG, or where there is alpha a format that keeps it.",
+        set: |collection, raw| set(&mut collection.images.format, images::format(raw)),
+        show: |collection| collection.images.format.as_str().to_owned(),
+    },
+    Field {
+        name: "thumbnail_quality",
+        kind: "a number from 1 to 100",
+        doc: "How good thumbnails are, and variants that say nothing else. PNG knows no quality.",
+        set: |collection, raw| set(&mut collection.images.quality, images::quality(raw)),
+        show: |collection| collection.images.quality.to_string(),
+    },
+    Field {
+        name: "variants",
+        kind: bool::KIND,
+        doc: "Whether other pictures of an image can be had through signed URLs (`POST /files/{file_id}/variants`).",
+        set: |collection, raw| set(&mut collection.images.variants, bool::read(raw)),
+        show: |collection| collection.images.variants.to_string(),
+    },
+    Field {
+        name: "variants_max",
+        kind: "a number from 1 to 1000",
+        doc: "How many variants of one file are kept; then the oldest gives way, once it is older than `download_expires`.",
+        set: |collection, raw| set(&mut collection.images.variants_max, images::variants_max(raw)),
+        show: |collection| collection.images.variants_max.to_string(),
     },
 ];
 
@@ -225,7 +286,7 @@ fn read_each(raw: &Raw, read: fn(&str) -> Option<String>) -> Result<Vec<String>,
         .collect()
 }
 
-fn media_type(text: &str) -> Option<String> {
+pub(super) fn media_type(text: &str) -> Option<String> {
     let text = text.to_ascii_lowercase();
     match text.strip_suffix("/*") {
         Some("*") => Some(text),
@@ -281,6 +342,22 @@ fn read_visibility(raw: &Raw) -> Result<Visibility, String> {
         "private" => Ok(Visibility::Private),
         "public-read" => Ok(Visibility::PublicRead),
         other => Err(format!("must be private or public-read, not {other:?}")),
+    }
+}
+
+fn read_scan(raw: &Raw) -> Result<bool, String> {
+    match String::read(raw)?.as_str() {
+        "required" => Ok(true),
+        "off" => Ok(false),
+        other => Err(format!("must be required or off, not {other:?}")),
+    }
+}
+
+fn read_oversize(raw: &Raw) -> Result<ScanOversize, String> {
+    match String::read(raw)?.as_str() {
+        "quarantine" => Ok(ScanOversize::Quarantine),
+        "refuse" => Ok(ScanOversize::Refuse),
+        other => Err(format!("must be quarantine or refuse, not {other:?}")),
     }
 }
 
@@ -344,6 +421,7 @@ pub fn contradictions(collection: &Collection, known_processors: &[&str]) -> Vec
             "public-read is not offered by this version".to_owned(),
         ));
     }
+    found.extend(images::contradictions(&collection.images, &collection.processors));
     for name in &collection.processors {
         if !known_processors.contains(&name.as_str()) {
             let known = if known_processors.is_empty() {
@@ -368,6 +446,7 @@ pub fn contradictions(collection: &Collection, known_processors: &[&str]) -> Vec
 #[cfg(test)]
 mod tests {
     use cloakroom_core::collection::Retention;
+    use cloakroom_worker::processors::BUILT_IN;
 
     use super::*;
     use crate::config::presets::{DEFAULT_BUCKET, presets};
@@ -385,7 +464,7 @@ mod tests {
     fn presets_pass_their_own_checks() {
         for preset in presets() {
             assert!(is_name(&preset.name));
-            assert_eq!(contradictions(&preset, &[]), [], "{}", preset.name);
+            assert_eq!(contradictions(&preset, BUILT_IN), [], "{}", preset.name);
             let mut copy = Collection::new(&preset.name, DEFAULT_BUCKET);
             for field in FIELDS {
                 let shown = (field.show)(&preset);

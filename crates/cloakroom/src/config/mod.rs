@@ -10,6 +10,7 @@ pub mod checks;
 pub mod collections;
 pub mod layers;
 pub mod presets;
+pub mod processors;
 pub mod settings;
 pub mod show;
 pub mod stores;
@@ -19,9 +20,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cloakroom_core::collection::Collection;
+use cloakroom_worker::processors::BUILT_IN;
 
 use self::aws::AwsVariables;
 use self::layers::{Known, Layer, Problem, Said, Source, Variables, from_toml, from_variables, parse_dotenv};
+use self::processors::ProcessorTable;
 use self::settings::{DESCRIPTORS, Descriptor, Settings};
 use self::stores::StoreTable;
 use self::values::Raw;
@@ -41,8 +44,6 @@ pub struct Inputs {
     pub flags: Vec<(&'static str, String, &'static str)>,
     /// Development: other defaults, known credentials allowed.
     pub dev: bool,
-    /// Names of the processors that this program has.
-    pub processors: Vec<&'static str>,
 }
 
 impl Inputs {
@@ -79,6 +80,8 @@ pub struct Config {
     pub collections: BTreeMap<String, Collection>,
     /// Stores beside the main one, by name.
     pub stores: BTreeMap<String, StoreTable>,
+    /// The operator's own processors, by name.
+    pub processors: BTreeMap<String, ProcessorTable>,
     /// The buckets of all stores.
     pub buckets: BTreeSet<String>,
     /// Every value and where it comes from, in the order of the documentation.
@@ -117,7 +120,13 @@ pub fn load(inputs: &Inputs) -> Result<Config, Vec<Problem>> {
     };
     problems.extend(checks::contradictions(&settings, inputs.dev));
     let stores = layers.stores(&settings, &mut origins, &mut problems);
-    let collections = layers.collections(&settings, inputs, &stores, &mut origins, &mut problems);
+    let processors = layers.processors(&settings, BUILT_IN, &mut origins, &mut problems);
+    let known = BUILT_IN
+        .iter()
+        .copied()
+        .chain(processors.keys().map(String::as_str));
+    let known: Vec<&str> = known.collect();
+    let collections = layers.collections(&settings, &known, &stores, &mut origins, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -127,6 +136,7 @@ pub fn load(inputs: &Inputs) -> Result<Config, Vec<Problem>> {
         settings,
         collections,
         stores,
+        processors,
         buckets: BTreeSet::new(),
         origins,
         notices,
@@ -168,6 +178,7 @@ impl Layers {
         let mut known = Known {
             collections: file.collections.clone(),
             stores: file.stores.clone(),
+            processors: file.processors.clone(),
         };
         let shipped = presets::presets().into_iter().map(|preset| preset.name);
         known.collections.extend(shipped);
@@ -255,7 +266,7 @@ impl Layers {
     fn collections(
         &self,
         settings: &Settings,
-        inputs: &Inputs,
+        known_processors: &[&str],
         tables: &BTreeMap<String, StoreTable>,
         origins: &mut Vec<Origin>,
         problems: &mut Vec<Problem>,
@@ -288,6 +299,10 @@ impl Layers {
                 collection.upload_expires_seconds = seconds;
                 sources.insert("upload_expires", Source::Setting("uploads.expires"));
             }
+            if settings.scan_address.is_some() {
+                collection.scan.required = true;
+                sources.insert("scan", Source::Setting("scan.address"));
+            }
             for field in collections::FIELDS {
                 let key = format!("collections.{name}.{}", field.name);
                 // Weakest first, so that the strongest is written last.
@@ -299,7 +314,12 @@ impl Layers {
                     }
                 }
             }
-            for (field, message) in collections::contradictions(&collection, &inputs.processors) {
+            if collection.scan.required && settings.scan_address.is_none() {
+                problems.push(Problem(format!(
+                    "collections.{name}.scan is required, and scan.address names no scanner"
+                )));
+            }
+            for (field, message) in collections::contradictions(&collection, known_processors) {
                 problems.push(Problem(format!("collections.{name}.{field} {message}")));
             }
             known_sources.push((name.clone(), base, sources));

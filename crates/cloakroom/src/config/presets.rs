@@ -1,6 +1,7 @@
 //! The collections that ship with the program: the limits, types and key layouts of the founding documents.
 
 use cloakroom_core::collection::{Collection, Retention};
+use cloakroom_core::image::ImagePolicy;
 use cloakroom_core::key::KeyTemplate;
 use cloakroom_core::upload::UploadMethod;
 
@@ -43,6 +44,13 @@ fn texts(items: &[&str]) -> Vec<String> {
     items.iter().map(|item| (*item).to_owned()).collect()
 }
 
+fn thumbnails(sizes: &[&str]) -> ImagePolicy {
+    ImagePolicy {
+        thumbnails: sizes.iter().filter_map(|size| size.parse().ok()).collect(),
+        ..ImagePolicy::default()
+    }
+}
+
 fn files() -> Collection {
     Collection {
         size_bytes_max: 100 * GIB,
@@ -58,6 +66,9 @@ fn files() -> Collection {
 /// S0: files that a session made, PDF first.
 fn artifacts() -> Collection {
     Collection {
+        processors: texts(&["document"]),
+        // What is no document was not made well: better said now than when the user opens it.
+        required_processors: texts(&["document"]),
         content_types: texts(&["application/pdf"]),
         extensions: texts(&["pdf"]),
         size_bytes_max: 100 * MIB,
@@ -74,6 +85,10 @@ fn artifacts() -> Collection {
 /// S1: forms for ten minutes, 100 MB, the types of its validation section.
 fn attachments() -> Collection {
     Collection {
+        processors: texts(&["image", "media", "document"]),
+        // What breaks its format, or bursts when it is opened, is not passed on to the others in the room.
+        required_processors: texts(&["image", "media", "document"]),
+        images: thumbnails(&["256"]),
         content_types: texts(&[
             "image/jpeg",
             "image/png",
@@ -108,6 +123,9 @@ fn attachments() -> Collection {
 /// S2: CSV and XLSX to 100 MB, one hour to upload, two to download.
 fn reconciliation() -> Collection {
     Collection {
+        processors: texts(&["table"]),
+        // A table that cannot be read cannot be reconciled: the file fails, with the line.
+        required_processors: texts(&["table"]),
         content_types: texts(&[
             "text/csv",
             "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -128,17 +146,29 @@ fn reconciliation() -> Collection {
 
 /// S3: any file, in directories by the hour, with names that tell where a file came from.
 fn documents() -> Collection {
-    preset(
-        "documents",
-        "documents",
-        "Documents of the archive.",
-        "{year}/{month}/{day}/{hour}/{stem}_{username}_{timestamp}_{uuid}.{ext}",
-    )
+    Collection {
+        processors: texts(&["document", "image", "table", "media"]),
+        images: thumbnails(&["256"]),
+        ..preset(
+            "documents",
+            "documents",
+            "Documents of the archive.",
+            "{year}/{month}/{day}/{hour}/{stem}_{username}_{timestamp}_{uuid}.{ext}",
+        )
+    }
 }
 
-/// S4: five minutes to upload, an hour to download. The document gives no size; 50 MiB holds a photo of any phone.
+/// S4: five minutes to upload, an hour to download. The document gives no size; 50 MiB holds a photo of any phone. It has
+/// thumbnails made, and does not say how large: one for lists, one for looking at.
 fn photos() -> Collection {
     Collection {
+        processors: texts(&["image"]),
+        // What cannot be read as a photo is none.
+        required_processors: texts(&["image"]),
+        images: ImagePolicy {
+            variants: true,
+            ..thumbnails(&["256", "1024"])
+        },
         content_types: texts(&["image/jpeg", "image/png", "image/webp", "image/heic"]),
         size_bytes_max: 50 * MIB,
         size_bytes_min: 1,
@@ -165,6 +195,19 @@ mod tests {
         );
         assert_eq!(by_name("photos").upload_expires_seconds, 300);
         assert_eq!(by_name("photos").bucket, "complaint-photos");
+        let photos = by_name("photos").images;
+        let thumbnails: Vec<_> = photos.thumbnails.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(thumbnails, ["thumbnail-256", "thumbnail-1024"]);
+        assert!(photos.variants && !by_name("files").images.variants);
+        assert_eq!(by_name("photos").required_processors, ["image"]);
+        assert_eq!(by_name("reconciliation").required_processors, ["table"]);
+        assert_eq!(by_name("attachments").required_processors.len(), 3);
+        // An archive keeps what it is given.
+        assert!(by_name("documents").required_processors.is_empty());
+        for preset in presets() {
+            let known = |name: &String| cloakroom_worker::processors::BUILT_IN.contains(&name.as_str());
+            assert!(preset.processors.iter().all(known), "{}", preset.name);
+        }
         assert_eq!(by_name("reconciliation").upload_expires_seconds, 3600);
         assert_eq!(by_name("reconciliation").download_expires_seconds, 7200);
         assert_eq!(by_name("reconciliation").extensions, ["csv", "xlsx"]);

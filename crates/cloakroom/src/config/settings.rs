@@ -9,8 +9,8 @@ use cloakroom_signing::{Region, Secret};
 
 use super::values::{
     BaseUrl, BucketAddressing, BucketName, CapabilityOverrides, DatabaseUrl, ListenAddress, LogFilter,
-    LogFormat, NatsUrl, Networks, Period, RateLimit, Raw, RedisUrl, ServerSideEncryption, Size, StoreKind,
-    TokenAlgorithms, Value, WorkerListen,
+    LogFormat, NatsUrl, Networks, Period, RateLimit, Raw, RedisUrl, SandboxPolicy, ScannerAddress,
+    ServerSideEncryption, Size, StoreKind, TokenAlgorithms, Value, WorkerListen,
 };
 
 /// One setting: what may be written, where, and what it means.
@@ -240,6 +240,28 @@ settings! {
     /// Bytes that one owner may store and have reserved. Empty: no limit.
     uploads_quota: Option<Size> = "uploads.quota", "";
 
+    /// Where clamd listens: `host:port`, or the path of its Unix socket, such as `/run/clamav/clamd.ctl`. Empty: nothing is
+    /// scanned.
+    scan_address: Option<ScannerAddress> = "scan.address", "";
+    /// The `StreamMaxLength` of clamd, or less: the largest file that it takes.
+    scan_stream_max: Size = "scan.stream_max", "25MiB", from "1KiB" to "4GiB";
+    /// The `MaxFileSize` of clamd, or less: larger members of archives are passed over by it.
+    scan_file_max: Size = "scan.file_max", "25MiB", from "1KiB" to "4GiB";
+    /// The `MaxScanSize` of clamd, or less: what an archive holds beyond it is passed over.
+    scan_total_max: Size = "scan.total_max", "100MiB", from "1KiB" to "4GiB";
+    /// The `MaxFiles` of clamd, or less: further files of an archive are passed over.
+    scan_files_max: u32 = "scan.files_max", "10000", from "1" to "1000000";
+    /// The `MaxRecursion` of clamd, or less. Archives may be nested half as deep, for clamd counts layers of its own as well.
+    scan_recursion_max: u32 = "scan.recursion_max", "16", from "2" to "100";
+    /// The `MaxScanTime` of clamd, or less: it stops looking then.
+    scan_time_max: Period = "scan.time_max", "2m", from "1s" to "1h";
+    /// Longest wait for a connection to clamd.
+    scan_connect_timeout: Period = "scan.connect_timeout", "3s", from "100ms" to "1m";
+    /// Longest wait for clamd to take the next bytes, or to answer a ping.
+    scan_idle_timeout: Period = "scan.idle_timeout", "30s", from "100ms" to "10m";
+    /// Longest wait for a verdict after the last byte.
+    scan_timeout: Period = "scan.timeout", "3m", from "100ms" to "1h";
+
     /// How often garbage, objects that nothing refers to, is looked for by itself; `0s` never.
     garbage_scan_every: Period = "garbage.scan_every", "24h", from "0s" to "365d";
     /// How long garbage is kept after it was found, so that it can be looked at and kept, before it is removed.
@@ -266,10 +288,56 @@ settings! {
     /// Whether webhooks may go to private addresses, and over http: for a receiver in the same network.
     webhooks_allow_private: bool = "webhooks.allow_private", "false";
 
+    /// What URLs of variants are signed with, at least 16 characters, the same on every node. Empty: a key that follows from
+    /// `s3.secret_key`. Where there is neither, no variants are offered.
+    variants_secret: Option<Secret> = "variants.secret", "";
+    /// Variants that are made at the same time in this process.
+    variants_at_once: u32 = "variants.at_once", "2", from "1" to "64";
+    /// Requests for variants that may wait until one can be made; others are sent away with a 503.
+    variants_waiting_max: u32 = "variants.waiting_max", "32", from "0" to "10000";
+
+    /// Longest time of one run of a processor by the clock.
+    processing_timeout: Period = "processing.timeout", "30s", from "1s" to "1h";
+    /// Longest time of processors that one run may use.
+    processing_cpu: Period = "processing.cpu", "10s", from "1s" to "1h";
+    /// Most memory of one run, beside the program itself.
+    processing_memory: Size = "processing.memory", "512MiB", from "64MiB" to "64GiB";
+    /// Largest size of everything that one run makes.
+    processing_output_max: Size = "processing.output_max", "64MiB", from "1MiB" to "1GiB";
+    /// Whether files are processed where the kernel cannot confine processors in every way (landlock, seccomp): `auto`, with a
+    /// line in the log, or `required`, not at all.
+    processing_sandbox: SandboxPolicy = "processing.sandbox", "auto";
+    /// Whether programs of the system (ffmpeg, heif-dec, avifdec) decode what this program does not, where they are installed.
+    processing_system_decoders: bool = "processing.system_decoders", "true";
+    /// Where files are kept while they are processed, those over 16MiB. Empty: in the data directory, or where there is none
+    /// in the system's directory for temporary files.
+    processing_directory: Option<PathBuf> = "processing.directory", "";
+
     /// Where a process of the command `worker` answers `/health/live`, `/health/ready` and `/metrics`; `off` for nowhere.
     worker_listen: WorkerListen = "worker.listen", "127.0.0.1:8001";
     /// Jobs that run at the same time in this process.
     worker_concurrency: u32 = "worker.concurrency", "4", from "1" to "256";
+    /// Files that are verified and processed at the same time in this process, at most. Empty: as many as `worker.concurrency`
+    /// leaves; one place is always left to light work, and one to heavy work.
+    worker_limit_process_file: Option<u32> = "worker.limits.process_file", "", from "1" to "256";
+    /// Jobs of the kind `reap_upload` that run at the same time, at most. Empty: as for `worker.limits.process_file`.
+    worker_limit_reap_upload: Option<u32> = "worker.limits.reap_upload", "", from "1" to "256";
+    /// Jobs of the kind `purge_file` that run at the same time, at most. Empty: as for `worker.limits.process_file`.
+    worker_limit_purge_file: Option<u32> = "worker.limits.purge_file", "", from "1" to "256";
+    /// Jobs of the kind `remove_tombstone` that run at the same time, at most. Empty: as for `worker.limits.process_file`.
+    worker_limit_remove_tombstone: Option<u32> = "worker.limits.remove_tombstone", "", from "1" to "256";
+    /// Jobs of the kind `discard_staging` that run at the same time, at most. Empty: as for `worker.limits.process_file`.
+    worker_limit_discard_staging: Option<u32> = "worker.limits.discard_staging", "", from "1" to "256";
+    /// Jobs of the kind `archive_file` that run at the same time, at most. Empty: as for `worker.limits.process_file`.
+    worker_limit_archive_file: Option<u32> = "worker.limits.archive_file", "", from "1" to "256";
+    /// Jobs of the kind `unarchive_file` that run at the same time, at most. Empty: as for `worker.limits.process_file`.
+    worker_limit_unarchive_file: Option<u32> = "worker.limits.unarchive_file", "", from "1" to "256";
+    /// Jobs of the kind `remove_moved` that run at the same time, at most. Empty: as for `worker.limits.process_file`.
+    worker_limit_remove_moved: Option<u32> = "worker.limits.remove_moved", "", from "1" to "256";
+    /// Jobs of the kind `release_file` that run at the same time, at most. Empty: as for `worker.limits.process_file`.
+    worker_limit_release_file: Option<u32> = "worker.limits.release_file", "", from "1" to "256";
+    /// Jobs of the kind `rescan_file` that run at the same time, at most. Empty: as for `worker.limits.process_file`.
+    worker_limit_rescan_file: Option<u32> = "worker.limits.rescan_file", "", from "1" to "256";
     /// How long a claimed job belongs to its worker without a sign of life.
     worker_lease: Period = "worker.lease", "15s", from "5s" to "1h";
     /// How often expired uploads, emptied trash and interrupted work are looked for.

@@ -96,6 +96,7 @@ pub fn markdown() -> String {
     }
     out.push_str(&stores());
     out.push_str(&collections());
+    out.push_str(&processors());
     out.push_str(&unused());
     out
 }
@@ -220,6 +221,31 @@ collection, with the defaults. In the environment a field is
     out
 }
 
+fn processors() -> String {
+    let mut out = "
+## `[processors.NAME]`
+
+A processor of your own: a program of this machine or an HTTP endpoint, which collections then name in `processors`. In the
+environment a field of a processor that the file names is `CLOAKROOM_PROCESSORS_OCR_TIMEOUT`.
+See [Own processors](guides/own-processors.md).
+
+| field | |
+|---|---|
+"
+    .to_owned();
+    for field in super::processors::FIELDS {
+        let secret = if field.secret { " Secret." } else { "" };
+        let _ = writeln!(
+            out,
+            "| `{}` | {} *{}.*{secret} |",
+            field.name,
+            field.doc.trim(),
+            capitalised(field.kind)
+        );
+    }
+    out
+}
+
 fn unused() -> String {
     let mut out = "
 ## Variables without effect
@@ -294,6 +320,9 @@ mod tests {
             assert!(text.contains(&format!("| `{}` |", field.name)), "{}", field.name);
         }
         for field in crate::config::stores::FIELDS {
+            assert!(text.contains(&format!("| `{}` |", field.name)), "{}", field.name);
+        }
+        for field in crate::config::processors::FIELDS {
             assert!(text.contains(&format!("| `{}` |", field.name)), "{}", field.name);
         }
         assert!(text.matches("## General").count() == 1 && text.matches("## `[s3]`").count() == 1);

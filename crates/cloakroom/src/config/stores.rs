@@ -391,6 +391,7 @@ impl Config {
                 .map(|(name, collection)| (name.clone(), collection.clone()))
                 .collect(),
             stores: BTreeMap::new(),
+            processors: self.processors.clone(),
             buckets: self.buckets_of(name).into_iter().map(str::to_owned).collect(),
             origins: Vec::new(),
             notices: Vec::new(),

@@ -7,6 +7,8 @@ use super::adapters::{Database, Store};
 use super::checks::{missing_for_serving, missing_for_working};
 use super::*;
 
+mod processors;
+mod scanning;
 mod stores;
 
 struct Fixture {

@@ -7,8 +7,11 @@ mod database;
 mod local_store;
 mod modes;
 mod patience;
+mod processors;
 mod s3;
+pub mod scanner;
 mod stores;
+mod variants;
 mod webhooks;
 
 use std::collections::BTreeMap;
@@ -18,7 +21,7 @@ use std::time::Duration;
 use cloakroom_coordination::{LocalRateLimiter, Redis, RedisLeases, RedisRateLimiter};
 use cloakroom_core::collection::Collection;
 use cloakroom_core::id::WorkerId;
-use cloakroom_core::job::RetryPolicy;
+use cloakroom_core::job::{JobKind, RetryPolicy};
 use cloakroom_core::ports::clock::Clock;
 use cloakroom_core::ports::leases::Leases;
 use cloakroom_core::ports::limits::RateLimiter;
@@ -37,6 +40,7 @@ use cloakroom_worker::signals::LocalSignals;
 pub use self::api::{auth_settings, http_settings};
 pub use self::bucket_events::bucket_event_sources;
 pub use self::database::{diagnose_database, open_database, pending_migrations};
+pub use self::processors::sandbox;
 pub use self::s3::doctor::{Examination, offer};
 pub use self::stores::{Preparation, Stores, open_stores};
 pub use self::webhooks::webhook_options;
@@ -114,6 +118,12 @@ pub async fn open_unreconciled(
         Preparation::Buckets => StoreRegistry::new(definitions),
         Preparation::None => StoreRegistry::single(stores::buckets(config)),
     };
+    let processing = processors::options(config, data_dir)?;
+    if preparation == Preparation::Buckets
+        && let Err(failure) = processing.sandbox.examine().await
+    {
+        tracing::error!(event = "sandbox_unavailable", %failure, "no file can be processed");
+    }
     let app = App {
         metadata: Arc::clone(&stores.metadata),
         administration: Arc::clone(&stores.administration),
@@ -124,7 +134,13 @@ pub async fn open_unreconciled(
         clock: clock(),
         random: random(settings),
         signals,
-        processors: cloakroom_worker::processors::registry(),
+        scanner: scanner::scanner(settings),
+        processors: cloakroom_worker::processors::registry(&processing),
+        variants: variants::variants(
+            settings,
+            embedded.as_ref(),
+            Some(cloakroom_worker::processors::renderer(&processing)),
+        ),
         policy,
     };
     Ok(Instance {
@@ -236,6 +252,24 @@ fn retry_policy(settings: &Settings) -> RetryPolicy {
     }
 }
 
+/// Jobs of a kind at the same time, where that is configured.
+fn job_limits(settings: &Settings) -> BTreeMap<JobKind, u32> {
+    let limit = |kind| match kind {
+        JobKind::ProcessFile => settings.worker_limit_process_file,
+        JobKind::ReapUpload => settings.worker_limit_reap_upload,
+        JobKind::PurgeFile => settings.worker_limit_purge_file,
+        JobKind::RemoveTombstone => settings.worker_limit_remove_tombstone,
+        JobKind::DiscardStaging => settings.worker_limit_discard_staging,
+        JobKind::ArchiveFile => settings.worker_limit_archive_file,
+        JobKind::UnarchiveFile => settings.worker_limit_unarchive_file,
+        JobKind::RemoveMoved => settings.worker_limit_remove_moved,
+        JobKind::ReleaseFile => settings.worker_limit_release_file,
+        JobKind::RescanFile => settings.worker_limit_rescan_file,
+    };
+    let limits = JobKind::ALL.iter().map(|kind| (*kind, limit(*kind)));
+    limits.filter_map(|(kind, limit)| Some((kind, limit?))).collect()
+}
+
 /// How the worker of this process works.
 pub fn worker_options(settings: &Settings) -> WorkerOptions {
     let host =
@@ -243,6 +277,7 @@ pub fn worker_options(settings: &Settings) -> WorkerOptions {
     let id = format!("{}-{}-{}", host.trim(), std::process::id(), secret_text::<6>());
     WorkerOptions {
         concurrency: settings.worker_concurrency as usize,
+        limits: job_limits(settings),
         lease: settings.worker_lease.std(),
         sweep_every: settings.worker_sweep_every.std(),
         leader_lease: settings.worker_leader_lease.std(),

@@ -30,6 +30,7 @@ use cloakroom_service::app::Policy;
 use cloakroom_service::records::PutRecord;
 use cloakroom_service::stores::StoreRegistry;
 use cloakroom_service::uploads::{ConfirmUpload, SignUpload, SignedUpload};
+use cloakroom_service::variants::Variants;
 use cloakroom_signing::{Addressing, Credentials, Endpoint};
 use cloakroom_testkit::clock::MockClock;
 use cloakroom_testkit::fixtures::object;
@@ -98,6 +99,7 @@ impl Processor for Thumb {
                 width: Some(256),
                 height: Some(144),
             }],
+            ..ProcessorOutput::default()
         })
     }
 }
@@ -184,7 +186,9 @@ impl Embedded {
             random: Arc::new(SeededRandom::new(5)),
             signals: signals as _,
             collections: collections(),
-            processors: BTreeMap::from([("thumb", Arc::new(Thumb) as Arc<dyn Processor>)]),
+            scanner: None,
+            processors: BTreeMap::from([("thumb".to_owned(), Arc::new(Thumb) as Arc<dyn Processor>)]),
+            variants: Variants::default(),
             policy: Policy {
                 home_bucket: "cloakroom".to_owned(),
                 ..Policy::default()
@@ -420,6 +424,7 @@ impl Embedded {
             now: self.app.now(),
             lease: SignedDuration::from_mins(1),
             limit: 1,
+            at_most: &[],
         };
         let claimed = self.app.metadata.claim(&claim).await.expect("claim");
         assert_eq!(claimed.len(), 1);

@@ -6,6 +6,7 @@ mod local;
 mod redis;
 mod report;
 mod s3;
+mod sandbox;
 
 use cloakroom_core::storage::MAIN_STORE;
 use jiff::SignedDuration;
@@ -79,6 +80,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     if let Some(url) = &config.settings.redis_url {
         redis::look(url, &mut report).await;
     }
+    sandbox::look(&config, &mut report).await;
     // The buckets of other stores are not in this one.
     let config = config.of_store(MAIN_STORE);
     match config.settings.store() {

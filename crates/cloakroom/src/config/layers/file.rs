@@ -8,8 +8,8 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::{Layer, Problem, Said, Source, nearest};
 use crate::config::collections::{FIELDS, is_name};
 use crate::config::settings::DESCRIPTORS;
-use crate::config::stores;
 use crate::config::values::Raw;
+use crate::config::{processors, stores};
 
 /// Reads the text of a configuration file.
 pub fn from_toml(text: &str, path: &Path) -> Layer {
@@ -73,6 +73,7 @@ impl Walk<'_> {
             match value.get_ref() {
                 DeValue::Table(inner) if prefix == "collections" => self.collection(name, inner, offset),
                 DeValue::Table(inner) if prefix == "stores" => self.store(name, inner, offset),
+                DeValue::Table(inner) if prefix == "processors" => self.processor(name, inner, offset),
                 DeValue::Table(inner) if is_section(&key) => self.table(inner, &key),
                 value if is_key(&key) => {
                     let source = Source::File {
@@ -119,10 +120,23 @@ impl Walk<'_> {
             self.problem(offset, &message);
         }
     }
+
+    fn processor(&mut self, name: &str, fields: &DeTable<'_>, offset: usize) {
+        if is_name(name) {
+            self.layer.processors.insert(name.to_owned());
+            self.table(fields, &format!("processors.{name}"));
+        } else {
+            let message = format!(
+                "a processor cannot be named {name:?}; use at most 63 lower-case letters, digits and hyphens"
+            );
+            self.problem(offset, &message);
+        }
+    }
 }
 
 fn is_section(key: &str) -> bool {
     key == "collections"
+        || key == "processors"
         || key == "stores"
         || DESCRIPTORS.iter().any(|setting| {
             setting
@@ -132,8 +146,11 @@ fn is_section(key: &str) -> bool {
         })
 }
 
-/// Whether a key is a setting, or a field of a collection or a store.
+/// Whether a key is a setting, or a field of a collection, a store or a processor.
 fn is_key(key: &str) -> bool {
+    if let Some((_, field)) = processor_field(key) {
+        return processors::FIELDS.iter().any(|known| known.name == field);
+    }
     if let Some((_, field)) = store_field(key) {
         return stores::FIELDS.iter().any(|known| known.name == field);
     }
@@ -153,6 +170,11 @@ fn store_field(key: &str) -> Option<(&str, &str)> {
     key.strip_prefix("stores.")?.split_once('.')
 }
 
+/// `processors.ocr.command` as `ocr` and `command`.
+fn processor_field(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix("processors.")?.split_once('.')
+}
+
 /// `; did you mean "server.listen"?`, when there is something near.
 fn suggestion(key: &str) -> String {
     let of_collection = collection_field(key).map(|(name, _)| {
@@ -167,7 +189,13 @@ fn suggestion(key: &str) -> String {
             .map(|field| format!("stores.{name}.{}", field.name))
             .collect::<Vec<_>>()
     });
-    let fields = of_collection.or(of_store).unwrap_or_default();
+    let of_processor = processor_field(key).map(|(name, _)| {
+        let fields = processors::FIELDS.iter();
+        fields
+            .map(|field| format!("processors.{name}.{}", field.name))
+            .collect::<Vec<_>>()
+    });
+    let fields = of_collection.or(of_store).or(of_processor).unwrap_or_default();
     let known = DESCRIPTORS
         .iter()
         .map(|setting| setting.key.to_owned())

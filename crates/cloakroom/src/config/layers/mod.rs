@@ -88,6 +88,8 @@ pub struct Layer {
     pub collections: BTreeSet<String>,
     /// Stores that the layer names, even without a field.
     pub stores: BTreeSet<String>,
+    /// The operator's own processors that the layer names, even without a field.
+    pub processors: BTreeSet<String>,
     /// What is wrong with it.
     pub problems: Vec<Problem>,
     /// What is not wrong, but may not be what was meant.
@@ -101,6 +103,8 @@ pub struct Known {
     pub collections: BTreeSet<String>,
     /// Stores.
     pub stores: BTreeSet<String>,
+    /// The operator's own processors.
+    pub processors: BTreeSet<String>,
 }
 
 /// The name that is nearest to the text, if any is near.

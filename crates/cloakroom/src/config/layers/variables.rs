@@ -7,8 +7,8 @@ use super::{Known, Layer, Problem, Said, Source, nearest};
 use crate::config::aliases::{COLLECTION_ALIASES, NOT_SETTINGS, UNUSED};
 use crate::config::collections::FIELDS;
 use crate::config::settings::{DESCRIPTORS, environment_name};
-use crate::config::stores;
 use crate::config::values::Raw;
+use crate::config::{processors, stores};
 
 /// Environment variables, as the process has them or as a `.env` file spells them.
 pub type Variables = BTreeMap<String, String>;
@@ -60,21 +60,18 @@ pub fn from_variables(variables: &Variables, known: &Known, source: &dyn Fn(&str
             source,
         );
     }
-    for store in &known.stores {
-        for field in stores::FIELDS {
-            let key = format!("stores.{store}.{}", field.name);
-            let own = environment_name(&key);
-            let trimmed = |text: &str| text.trim().to_owned();
-            take(
-                &mut layer,
-                variables,
-                &key,
-                &[own.as_str()],
-                field.secret,
-                &trimmed,
-                source,
-            );
-        }
+    for (key, secret) in fields_of_tables(known) {
+        let own = environment_name(&key);
+        let trimmed = |text: &str| text.trim().to_owned();
+        take(
+            &mut layer,
+            variables,
+            &key,
+            &[own.as_str()],
+            secret,
+            &trimmed,
+            source,
+        );
     }
     for collection in &known.collections {
         for field in FIELDS {
@@ -105,6 +102,19 @@ pub fn from_variables(variables: &Variables, known: &Known, source: &dyn Fn(&str
     }
     layer.notices.extend(unknown_variables(variables, known));
     layer
+}
+
+/// The fields of every store and processor by their keys, and whether each is a secret.
+fn fields_of_tables(known: &Known) -> Vec<(String, bool)> {
+    let of_stores = known.stores.iter().flat_map(|name| {
+        let fields = stores::FIELDS.iter();
+        fields.map(move |field| (format!("stores.{name}.{}", field.name), field.secret))
+    });
+    let of_processors = known.processors.iter().flat_map(|name| {
+        let fields = processors::FIELDS.iter();
+        fields.map(move |field| (format!("processors.{name}.{}", field.name), field.secret))
+    });
+    of_stores.chain(of_processors).collect()
 }
 
 fn is_set(variables: &Variables, name: &str) -> bool {
@@ -185,14 +195,12 @@ fn unknown_variables(variables: &Variables, tables: &Known) -> Vec<String> {
             known.push(format!("{}_FILE", setting.environment_name()));
         }
     }
-    for store in &tables.stores {
-        for field in stores::FIELDS {
-            let name = environment_name(&format!("stores.{store}.{}", field.name));
-            if field.secret {
-                known.push(format!("{name}_FILE"));
-            }
-            known.push(name);
+    for (key, secret) in fields_of_tables(tables) {
+        let name = environment_name(&key);
+        if secret {
+            known.push(format!("{name}_FILE"));
         }
+        known.push(name);
     }
     for collection in &tables.collections {
         known.extend(
@@ -231,6 +239,7 @@ mod tests {
         let known = Known {
             collections: BTreeSet::from(["reconciliation".to_owned()]),
             stores: BTreeSet::from(["cold-one".to_owned()]),
+            processors: BTreeSet::from(["ocr".to_owned()]),
         };
         from_variables(&variables(pairs), &known, &|name| Source::Environment {
             name: name.to_owned(),
@@ -351,6 +360,24 @@ mod tests {
             Raw::Text("http://cold.test".into())
         );
         assert_eq!(value("stores.cold-one.secret_key"), Raw::Text("hush-hush".into()));
+    }
+
+    #[test]
+    fn processors_have_variables_as_well() {
+        let layer = environment(&[
+            ("CLOAKROOM_PROCESSORS_OCR_COMMAND", "/bin/ocr,{input}"),
+            ("CLOAKROOM_PROCESSORS_OCR_MEMRY", "1GiB"),
+        ]);
+        assert_eq!(
+            layer.values["processors.ocr.command"].raw,
+            Raw::Text("/bin/ocr,{input}".into())
+        );
+        assert_eq!(
+            layer.notices,
+            [
+                "CLOAKROOM_PROCESSORS_OCR_MEMRY is not a setting and is not used; did you mean CLOAKROOM_PROCESSORS_OCR_MEMORY?"
+            ]
+        );
     }
 
     #[test]

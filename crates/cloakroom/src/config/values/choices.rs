@@ -99,6 +99,35 @@ impl Value for TokenAlgorithms {
     }
 }
 
+/// What is done where the kernel cannot confine processors in every way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SandboxPolicy {
+    /// They run all the same.
+    Auto,
+    /// They do not run.
+    Required,
+}
+
+impl Value for SandboxPolicy {
+    const KIND: &'static str = "auto or required";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match text_of::<Self>(raw)?.to_ascii_lowercase().as_str() {
+            "auto" => Ok(Self::Auto),
+            "required" => Ok(Self::Required),
+            _ => Err(expected::<Self>(raw)),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Auto => "auto",
+            Self::Required => "required",
+        }
+        .to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,11 +13,11 @@ use std::path::PathBuf;
 
 use cloakroom_signing::Secret;
 
-pub use choices::{LogFilter, LogFormat, TokenAlgorithms};
+pub use choices::{LogFilter, LogFormat, SandboxPolicy, TokenAlgorithms};
 pub use limits::{Networks, RateLimit};
 pub use names::{BaseUrl, BucketName, ListenAddress, WorkerListen};
 pub use quantities::{Period, Size};
-pub use servers::{DatabaseUrl, NatsUrl, PostgresUrl, RedisUrl};
+pub use servers::{DatabaseUrl, NatsUrl, PostgresUrl, RedisUrl, ScannerAddress};
 pub use stores::{BucketAddressing, CapabilityOverrides, ServerSideEncryption, StoreKind};
 
 /// A value as written, before anybody knows what it should be.

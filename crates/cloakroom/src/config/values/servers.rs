@@ -192,6 +192,25 @@ impl Value for NatsUrl {
     }
 }
 
+/// Where the virus scanner listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScannerAddress(pub cloakroom_scanner::Address);
+
+impl Value for ScannerAddress {
+    const KIND: &'static str = "HOST:PORT or the path of a Unix socket";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        text_of::<Self>(raw)?
+            .parse()
+            .map(Self)
+            .map_err(|error: cloakroom_scanner::AddressError| error.to_string())
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
