@@ -65,7 +65,7 @@ test-acceptance: test-env ## Real clients against the built program (ARGS='-k na
 	$(CARGO) build --locked --package cloakroom
 	$(WITH_SERVERS) $(PYTEST) tests $(ARGS)
 
-test-servers: test-env ## Start PostgreSQL, Ceph, Redis, moto and NATS privately and leave them running for the tests
+test-servers: test-env ## Start PostgreSQL, Ceph, Redis, moto, NATS and clamd privately and leave them running for the tests
 	scripts/test-servers start
 
 stop-test-servers: ## Stop them
