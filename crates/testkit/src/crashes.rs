@@ -31,7 +31,7 @@ use cloakroom_core::record::{Record, RecordKey};
 use cloakroom_core::transition::Transition;
 use cloakroom_core::upload::Upload;
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub use self::administration::CrashingAdministration;
 
@@ -41,8 +41,8 @@ pub struct CrashPlan {
     at: usize,
     reached: AtomicUsize,
     crashed: Notify,
-    /// Ends a pause; a crash has none.
-    resumed: Option<Notify>,
+    /// Whether a pause is over; a crash has none.
+    resumed: Option<watch::Sender<bool>>,
 }
 
 impl CrashPlan {
@@ -56,20 +56,20 @@ impl CrashPlan {
         })
     }
 
-    /// Stands still at the point of this number, until [`Self::resume`].
+    /// Stands still at the point of this number, and at every later one that is reached, until [`Self::resume`].
     pub fn pausing_at(point: usize) -> Arc<Self> {
         Arc::new(Self {
             at: point,
             reached: AtomicUsize::new(0),
             crashed: Notify::new(),
-            resumed: Some(Notify::new()),
+            resumed: Some(watch::Sender::new(false)),
         })
     }
 
     /// Ends the pause.
     pub fn resume(&self) {
         if let Some(resumed) = &self.resumed {
-            resumed.notify_one();
+            resumed.send_replace(true);
         }
     }
 
@@ -89,16 +89,16 @@ impl CrashPlan {
     }
 
     async fn point(&self) {
-        if self.reached.fetch_add(1, Ordering::SeqCst) == self.at {
+        let point = self.reached.fetch_add(1, Ordering::SeqCst);
+        if point == self.at {
             self.crashed.notify_one();
+        }
+        if point >= self.at {
             match &self.resumed {
-                Some(resumed) => resumed.notified().await,
+                // The sender lives as long as the plan, so waiting cannot fail.
+                Some(resumed) => drop(resumed.subscribe().wait_for(|over| *over).await),
                 None => std::future::pending().await,
             }
-        }
-        // After the crash nothing of this process goes on.
-        if self.resumed.is_none() && self.reached.load(Ordering::SeqCst) > self.at.saturating_add(1) {
-            std::future::pending::<()>().await;
         }
     }
 

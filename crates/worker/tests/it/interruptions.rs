@@ -60,8 +60,11 @@ pub async fn interrupted(
         () = &mut running => return false,
         () = plan.crashed() => {}
     }
-    Box::pin(meanwhile()).await;
-    plan.resume();
-    running.await;
+    // Together, for what has reached the database goes on there.
+    let meanwhile = Box::pin(async {
+        meanwhile().await;
+        plan.resume();
+    });
+    tokio::join!(running, meanwhile);
     true
 }

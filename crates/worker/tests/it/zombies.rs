@@ -1,17 +1,16 @@
 //! I2, I3, I5: a process that stood still for so long that it was taken for dead, and then goes on, harms nothing;
 //! nor does a client that exchanges its upload at any moment.
 
-use std::sync::Arc;
-
 use cloakroom_core::event::EventKind;
 use cloakroom_core::file::{FilePatch, FileState};
 use cloakroom_core::id::FileId;
 use cloakroom_service::uploads::ConfirmUpload;
-use cloakroom_testkit::crashes::{CrashPlan, CrashingAdministration, CrashingMetadata, CrashingObjects};
+use cloakroom_testkit::crashes::CrashPlan;
 use jiff::SignedDuration;
 use sha2::{Digest as _, Sha256};
 
-use crate::app::{Process, Stores, ann, object};
+use crate::app::{Stores, ann, object};
+use crate::interruptions::{interrupted, planned};
 
 /// More points than any scenario here has; a scenario that reaches it never ends.
 const POINTS_MAX: usize = 200;
@@ -37,46 +36,6 @@ const fn twins() -> [[u8; 128]; 2] {
         index += 1;
     }
     [common, other]
-}
-
-/// A process that stands still at a point until the plan says so.
-fn sleeper(stores: &Stores, plan: &Arc<CrashPlan>) -> Process {
-    stores.start_with(
-        Arc::new(CrashingMetadata {
-            inner: Arc::clone(&stores.metadata),
-            crash: Arc::clone(plan),
-        }),
-        Arc::new(CrashingAdministration {
-            inner: Arc::clone(&stores.administration),
-            crash: Arc::clone(plan),
-        }),
-        Arc::new(CrashingObjects {
-            inner: Arc::clone(&stores.objects),
-            crash: Arc::clone(plan),
-        }),
-        vec![],
-    )
-}
-
-/// Runs `scenario` up to a point, then `meanwhile`, then the rest of `scenario`; `false` when there is no such point.
-async fn interrupted(
-    stores: &Stores,
-    point: usize,
-    scenario: impl AsyncFnOnce(&Process),
-    meanwhile: impl AsyncFnOnce(),
-) -> bool {
-    let plan = CrashPlan::pausing_at(point);
-    let process = sleeper(stores, &plan);
-    let running = scenario(&process);
-    tokio::pin!(running);
-    tokio::select! {
-        () = &mut running => return false,
-        () = plan.crashed() => {}
-    }
-    meanwhile().await;
-    plan.resume();
-    running.await;
-    true
 }
 
 async fn assert_whole(stores: &Stores, id: FileId, point: usize) {
@@ -254,7 +213,7 @@ async fn a_recovery_that_stood_still_does_not_undo_a_later_change() {
             let id = healthy.upload(&TWINS[0]).await;
             healthy.work().await;
             let plan = CrashPlan::at(died_at);
-            let doomed = sleeper(&stores, &plan);
+            let doomed = planned(&stores, &plan);
             let owner = ann();
             died = tokio::select! {
                 _ = doomed.app.update_file(&owner, id, named("dead.bin"), None) => false,
