@@ -1,6 +1,7 @@
 """`make bench`: measures, and writes the tables of docs/performance.md.
 
-Called by `benches/run`, which builds and installs what is needed. Sections are chosen by BENCH (`sign,rows,rebuild,s3,memory,start`).
+Called by `benches/run`, which builds and installs what is needed. Sections are chosen by BENCH (`sign,rows,rebuild,s3,memory,start`, and
+`images,tables,documents` of processing).
 """
 
 import datetime
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import memory
 import page
+import processing
 import rebuild
 import rows
 import s3
@@ -24,7 +26,7 @@ import sign
 import start
 from measure import Rig
 
-SECTIONS = ("sign", "rows", "rebuild", "s3", "memory", "start")
+SECTIONS = ("sign", "rows", "rebuild", "s3", "memory", "start", *processing.COMMANDS)
 # Ten million rows and objects of gigabytes; the other parts leave little behind.
 LARGE_SECTIONS = {"rows", "s3", "memory"}
 SCRATCH_FREE_BYTES_MIN = 5 * 1024**3
@@ -93,6 +95,8 @@ def say(line):
 
 def measure(name, rig, starter, scratch):
     """The sections of the page that one part gives."""
+    if name in processing.COMMANDS:
+        return {name: processing.measure(name, say)}
     parts = {
         "sign": sign.measure, "rows": rows.measure, "rebuild": rebuild.measure, "s3": s3.measure, "memory": memory.measure, "start": start.measure,
     }

@@ -221,7 +221,9 @@ fn forget_passing(value: &mut Value, origin: &str) {
             fields.retain(|name, _| !name.ends_with("_url"));
             // Nobody runs in the target what ran when the source was copied: there it waits.
             fields.remove("stage");
-            fields.values_mut().for_each(|field| forget_passing(field, origin));
+            fields
+                .values_mut()
+                .for_each(|field| forget_passing(field, origin));
         }
         Value::Array(items) => items.iter_mut().for_each(|item| forget_passing(item, origin)),
         _ => {}

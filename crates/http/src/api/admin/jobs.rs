@@ -8,7 +8,7 @@ use cloakroom_service::queue::Handled;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -92,6 +92,15 @@ fn kind_schema() -> Object {
         .schema_type(Type::String)
         .description(Some("What to do."))
         .enum_values(Some(kinds))
+        .build()
+}
+
+fn any_kind_schema() -> Object {
+    let kinds = JobKind::ALL.iter().map(|kind| Some(kind.as_str()));
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .description(Some("Of this kind; `null` for every kind."))
+        .enum_values(Some(kinds.chain([None])))
         .build()
 }
 
@@ -236,7 +245,7 @@ pub async fn discard_job(
 pub struct DeadJobsRequest {
     /// Of this kind; `null` for every kind.
     #[serde(default)]
-    #[schema(schema_with = kind_schema, required = false, nullable)]
+    #[schema(schema_with = any_kind_schema, required = false)]
     kind: Option<String>,
     /// `next_cursor` of the answer before.
     #[serde(default)]
