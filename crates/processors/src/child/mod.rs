@@ -1,7 +1,7 @@
 //! The child's side: it gives away what it does not need, then does its one task.
 //!
 //! Everything here happens in the only thread there is. What could not be done before the input is touched ends the child
-//! with [`EXIT_UNPREPARED`]: the input is not at fault then.
+//! with a status of its own: the input is not at fault then.
 
 mod command;
 mod confinement;
