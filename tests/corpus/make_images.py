@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFilter
 
 ROOT = Path(__file__).parent / "images"
 SIDE = 96
@@ -127,6 +127,8 @@ def jpegs() -> None:
         good(name, data, decoded(data))
     data = saved(base.convert("CMYK"), "JPEG", quality=92)
     good("cmyk.jpg", data, decoded(data).convert("RGB"), tolerance=30)
+    data = ycck(base)
+    good("ycck.jpg", data, decoded(data).convert("RGB"), tolerance=30)
     for orientation, turn in UPRIGHT.items():
         data = saved(base, "JPEG", quality=88, exif=exif(orientation))
         picture = decoded(data)
@@ -145,6 +147,17 @@ def jpegs() -> None:
     # The comment and the trailing bytes are for the proof that nothing of them is handed on.
     data = saved(base, "JPEG", quality=85, comment=b"secret comment") + b"PK\x03\x04 and more behind the end"
     good("polyglot.jpg", data, decoded(data))
+
+
+def ycck(picture: Image.Image) -> bytes:
+    """As Photoshop saves: what is left of three inks in YCbCr, and black (Adobe's transform 2). Pillow reads it, and
+    writes it as plain CMYK, inverted, with another transform."""
+    black = picture.convert("L").point(lambda grey: (255 - grey) // 3)
+    planes = [*ImageChops.invert(picture).convert("YCbCr").split(), black]
+    data = saved(Image.merge("CMYK", [*(ImageChops.invert(plane) for plane in planes[:3]), black]), "JPEG", quality=92)
+    place = data.index(b"Adobe") + 11
+    assert data[place] == 0
+    return data[:place] + b"\x02" + data[place + 1 :]
 
 
 def display_p3() -> bytes:
@@ -260,6 +273,8 @@ def others() -> None:
         good(f"{compression.replace('_', '-')}.tif", data, decoded(data).convert("RGB"))
     data = saved(alpha, "TIFF", compression="tiff_lzw")
     good("alpha.tif", data, alpha, alpha=True)
+    data = saved(alpha.convert("LA"), "TIFF", compression="tiff_lzw")
+    good("grey-alpha.tif", data, decoded(data), alpha=True)
     data = saved(base.convert("1", dither=Image.Dither.NONE), "TIFF", compression="group4")
     good("fax.tif", data, decoded(data).convert("RGB"), tolerance=28)
     data = saved(base.quantize(64), "TIFF", compression="tiff_lzw")
@@ -382,6 +397,12 @@ def hostile() -> None:
 
     webp = saved(scene(90, 60), "WEBP", quality=80)
     bad("truncated.webp", "malformed_file", webp[: len(webp) // 2])
+    # Their first frames are whole.
+    frames = [scene(60, 40), scene(60, 40).transpose(UPRIGHT[3]), scene(60, 40).transpose(UPRIGHT[4])]
+    animated = saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    bad("truncated-animation.webp", "malformed_file", animated[: len(animated) * 2 // 3])
+    animated = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    bad("truncated-animation.gif", "malformed_file", animated[: len(animated) * 3 // 4])
     canvas = b"VP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + b"\xff\xff\xff" * 2
     bad("canvas-bomb.webp", "limit_exceeded", b"RIFF" + struct.pack("<I", 4 + len(canvas) + len(webp) - 12) + b"WEBP" + canvas + webp[12:])
 

@@ -31,6 +31,9 @@ BOTH = {
     "vp8_vorbis.webm": ["-c:v", "libvpx", "-b:v", "20k", "-c:a", "libvorbis", "-q:a", "0"],
     "vp9_opus.webm": ["-c:v", "libvpx-vp9", "-b:v", "20k", "-c:a", "libopus", "-b:a", "16k"],
     "h264_flac.mkv": [*X264, "-c:a", "flac", "-ar", "8000"],
+    # The codecs have other names in Matroska, or none, or the container's number of channels is not theirs.
+    "ffv1_pcm24.mkv": ["-c:v", "ffv1", "-s", "16x12", "-r", "2", "-c:a", "pcm_s24le", "-ar", "2000"],
+    "h264_ac3.mp4": [*X264, "-c:a", "ac3", "-b:a", "40k", "-ac", "1"],
     "anamorphic.mkv": [*X264, *AAC, "-vf", "setsar=4/3"],
     "mjpeg_pcm.avi": ["-c:v", "mjpeg", "-s", "32x24", "-q:v", "31", "-r", "5", "-c:a", "pcm_u8", "-ar", "4000"],
     "mpeg4_mp3.avi": ["-c:v", "mpeg4", "-q:v", "31", "-c:a", "libmp3lame", "-b:a", "32k"],

@@ -301,6 +301,8 @@ def hostile_workbooks(xls):
     error("bomb.xlsx", package(SHEET % ("", HEAD + " " * 60_000_000)), "limit_exceeded", "ratio")
     error("missing-part.xlsx", package("", parts={"xl/_rels/workbook.xml.rels": "<Relationships/>"}), "malformed_file",
           "no part")
+    error("no-strings.xlsx", package(SHEET % ("", '<row r="1"><c r="A1" t="s"><v>7</v></c></row>')), "malformed_file",
+          "has no strings")
     error("document.docx.xlsx", package("", parts={"xl/workbook.xml": "<document/>"}), "malformed_file", "another")
     error("path-trick.xlsx", package(SHEET % ("", HEAD), extra=[("../../etc/passwd", "x")]), "malformed_file",
           "leads out")

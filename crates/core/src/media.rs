@@ -143,20 +143,55 @@ pub const SNIFF_BYTES: usize = 8 * 1024;
 /// The type that the leading bytes of a file show, from their signature. `None` where bytes carry no signature
 /// (plain text, CSV, raw data).
 pub fn sniff(head: &[u8]) -> Option<MediaType> {
-    let found = infer::get(&head[..head.len().min(SNIFF_BYTES)])?;
+    let head = &head[..head.len().min(SNIFF_BYTES)];
+    if head.starts_with(&OLE_STORAGE) {
+        // Its directory, which says whether a document or a workbook is in it, may lie anywhere in the file.
+        return Some(MediaType("application/x-ole-storage".to_owned()));
+    }
+    if head.starts_with(b"II+\0\x08\0\0\0") || head.starts_with(b"MM\0+\0\x08\0\0") {
+        return Some(MediaType("image/tiff".to_owned()));
+    }
+    let found = infer::get(head)?;
     Some(MediaType(found.mime_type().to_owned()))
 }
 
-/// Whether leading bytes look like text in UTF-8, UTF-16 with a byte order mark, or a legacy single-byte code:
-/// no NUL and hardly any other control characters.
+/// First bytes of a compound file (MS-CFB 2.2).
+const OLE_STORAGE: [u8; 8] = [0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1];
+
+/// Whether leading bytes look like text in UTF-8, UTF-16 or a legacy code: none but the usual control characters.
 pub fn looks_like_text(head: &[u8]) -> bool {
+    let whole = head.len() < SNIFF_BYTES;
     let head = &head[..head.len().min(SNIFF_BYTES)];
     if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
         return true;
     }
-    !head
-        .iter()
-        .any(|&b| b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r' | 0x0c | 0x1b))
+    // DOS ended its texts so.
+    let text = head.strip_suffix(&[0x1a]).filter(|_| whole).unwrap_or(head);
+    !text.iter().any(|&byte| is_control(byte.into()))
+        || is_utf_16(head, u16::from_le_bytes)
+        || is_utf_16(head, u16::from_be_bytes)
+}
+
+/// Control characters that texts do not have.
+fn is_control(unit: u16) -> bool {
+    unit < 0x20 && !matches!(unit, 0x09 | 0x0a | 0x0c | 0x0d | 0x1b)
+}
+
+/// Whether this is UTF-16 without a byte order mark: in whole units and pairs, without control characters, and with more
+/// characters of ASCII, which tables have at the latest between two fields, than pairs of bytes that were ASCII by
+/// themselves: a zero byte in a plain text does not make it UTF-16.
+fn is_utf_16(head: &[u8], unit: fn([u8; 2]) -> u16) -> bool {
+    let (pairs, rest) = head.as_chunks::<2>();
+    let units = || pairs.iter().map(|&pair| unit(pair));
+    let plain = |pair: &&[u8; 2]| pair.iter().all(|byte| byte.is_ascii() && *byte != 0);
+    let narrow = units().filter(|unit| *unit < 0x80).count();
+    // A pair of surrogates may be cut in two by the end of what is looked at.
+    let cut = units().next_back().is_some_and(|unit| unit & 0xfc00 == 0xd800);
+    let unpaired = char::decode_utf16(units()).filter(Result::is_err).count();
+    rest.is_empty()
+        && narrow > pairs.iter().filter(plain).count()
+        && unpaired == usize::from(cut)
+        && !units().any(is_control)
 }
 
 /// Whether what the bytes are is acceptable for what the client declared. A signature must agree with the
@@ -212,7 +247,16 @@ fn same_family(declared: &str, found: &str) -> bool {
         return true;
     }
     let office = declared.starts_with("application/vnd.openxmlformats-officedocument.")
-        || declared.starts_with("application/vnd.oasis.opendocument.");
+        || declared.starts_with("application/vnd.oasis.opendocument.")
+        || macro_enabled(declared).is_some();
+    if let Some(component) = found.strip_prefix("application/vnd.openxmlformats-officedocument.") {
+        // Documents, their templates, and those with macros differ in what is said deep inside of them.
+        let component = component.split('.').next().unwrap_or_default();
+        return declared
+            .strip_prefix("application/vnd.openxmlformats-officedocument.")
+            .is_some_and(|declared| declared.split('.').next() == Some(component))
+            || macro_enabled(declared) == Some(component);
+    }
     match found {
         // Office documents are zip files; a short head may not show which.
         "application/zip" => {
@@ -229,8 +273,10 @@ fn same_family(declared: &str, found: &str) -> bool {
         "audio/ogg" => matches!(declared, "audio/opus" | "application/ogg" | "video/ogg"),
         "audio/m4a" => matches!(declared, "audio/mp4" | "audio/x-m4a" | "video/mp4"),
         "audio/x-flac" => declared == "audio/flac",
-        "video/webm" => declared == "audio/webm" || declared == "video/x-matroska",
-        "video/x-matroska" => declared == "video/webm" || declared == "audio/webm",
+        "video/webm" | "video/x-matroska" => matches!(
+            declared,
+            "video/webm" | "audio/webm" | "video/x-matroska" | "audio/x-matroska"
+        ),
         "video/mp4" => matches!(declared, "audio/mp4" | "video/quicktime" | "video/x-m4v"),
         "video/x-m4v" | "video/quicktime" => declared == "video/mp4",
         "application/gzip" => declared == "application/x-gzip" || declared == "application/x-tar",
@@ -259,6 +305,19 @@ fn same_family(declared: &str, found: &str) -> bool {
         }
         _ => false,
     }
+}
+
+/// The component of Office Open XML that a type of documents with macros or in binary form belongs to.
+fn macro_enabled(declared: &str) -> Option<&'static str> {
+    let kind = declared
+        .strip_prefix("application/vnd.ms-")?
+        .strip_suffix(".macroenabled.12")?;
+    Some(match kind.split('.').next()? {
+        "word" => "wordprocessingml",
+        "excel" => "spreadsheetml",
+        "powerpoint" => "presentationml",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -300,6 +359,9 @@ mod tests {
     fn bytes_decide() {
         let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
         let html = b"<!DOCTYPE html><script>alert(1)</script>";
+        let ole: &[u8] = b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1\0\0";
+        let matroska = [&b"\x1A\x45\xDF\xA3\x93\x42\x82\x88matroska"[..], &[0; 300]].concat();
+        let xlsx: &[u8] = b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x0b\0\0\0xl/workbook";
         let table: &[(&str, &[u8], bool)] = &[
             ("image/png", png, true),
             ("image/jpeg", png, false),
@@ -319,6 +381,40 @@ mod tests {
                 true,
             ),
             ("application/x-custom", b"\x01\x02\x03", true),
+            ("text/csv", b"a,b\r\n1,2\r\n\x1a", true),
+            ("text/csv", b"a,\x1ab\r\n", false),
+            // UTF-16 without a mark: "д,b", and a pair of surrogates that the end cuts off.
+            ("text/csv", b"\x34\x04,\0b\0\n\0", true),
+            ("text/csv", b"\x04\x34\0,\0b\0\n", true),
+            ("text/csv", b"a\0,\0\x3d\xd8", true),
+            ("text/csv", b"a\0,\0\x3d\xd8b\0", false),
+            ("text/csv", b"\x01\0\x02\0", false),
+            ("text/csv", b"a,b\n1,\0\x32\n", false),
+            ("application/vnd.ms-excel", ole, true),
+            ("application/msword", ole, true),
+            ("application/pdf", ole, false),
+            ("image/tiff", b"II+\0\x08\0\0\0\x10\0\0\0\0\0\0\0", true),
+            ("image/tiff", b"MM\0+\0\x08\0\0\0\0\0\0\0\0\0\x10", true),
+            ("audio/x-matroska", &matroska, true),
+            ("video/webm", &matroska, true),
+            ("audio/ogg", &matroska, false),
+            ("application/vnd.ms-excel.sheet.macroenabled.12", xlsx, true),
+            (
+                "application/vnd.ms-excel.sheet.binary.macroenabled.12",
+                xlsx,
+                true,
+            ),
+            (
+                "application/vnd.openxmlformats-officedocument.spreadsheetml.template",
+                xlsx,
+                true,
+            ),
+            ("application/vnd.ms-word.document.macroenabled.12", xlsx, false),
+            (
+                "application/vnd.ms-word.document.macroenabled.12",
+                b"PK\x03\x04\x14\0",
+                true,
+            ),
             ("image/jpg", b"\xff\xd8\xff\xe0\0\x10JFIF", true),
         ];
         for (declared, head, expected) in table {

@@ -82,7 +82,8 @@ impl ToSrgb {
         let pixels = c.samples.iter().zip(&m.samples).zip(&y.samples).zip(&k.samples);
         let inverted = pixels.map(|(((&c, &m), &y), &k)| {
             let [c, m, y] = if raster.model == Model::Ycck {
-                ycbcr_to_rgb([c, m, y])
+                // YCCK says in YCbCr how much ink there is, and Adobe stores the ink's complement (as of K).
+                ycbcr_to_rgb([c, m, y]).map(|ink| 255 - ink)
             } else {
                 [c, m, y]
             };

@@ -18,7 +18,7 @@ struct Blocks {
     transparent: bool,
 }
 
-/// Walks over all blocks. A file that ends early is told by its first frame, when that is decoded.
+/// Walks over all blocks. That nothing stands after the last one, not even the trailer, does no harm.
 fn blocks(bytes: &[u8], limits: &Limits) -> Result<Blocks, Error> {
     let mut found = Blocks {
         frames: 0,
@@ -46,7 +46,7 @@ fn blocks(bytes: &[u8], limits: &Limits) -> Result<Blocks, Error> {
                 let Some(&[x0, x1, y0, y1, w0, w1, h0, h1, flags]) =
                     bytes.get(at + 1..).and_then(<[u8]>::first_chunk)
                 else {
-                    break;
+                    return Err(malformed("it ends in the middle of a frame"));
                 };
                 if found.frames == 0 {
                     let number = |low, high| u16::from_le_bytes([low, high]);
@@ -59,7 +59,10 @@ fn blocks(bytes: &[u8], limits: &Limits) -> Result<Blocks, Error> {
             _ => break,
         }
         // Sub-blocks, each with its length before it, up to an empty one.
-        while let Some(&length) = bytes.get(at) {
+        loop {
+            let &length = bytes
+                .get(at)
+                .ok_or_else(|| malformed("it ends in the middle of a block"))?;
             at += 1 + usize::from(length);
             if length == 0 {
                 break;

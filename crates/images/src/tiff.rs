@@ -73,7 +73,7 @@ fn page<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Page<'a>, Error> {
         return Err(Error::malformed(Format::Tiff, "its width or height is 0"));
     }
     limits.check_size(width.into(), height.into())?;
-    let colour = decoder.colortype().map_err(failed)?;
+    let colour = with_alpha(decoder.colortype().map_err(failed)?, &mut decoder);
     let orientation = decoder
         .find_tag_unsigned::<u16>(Tag::Orientation)
         .ok()
@@ -102,6 +102,26 @@ fn page<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Page<'a>, Error> {
         colour,
         palette,
     })
+}
+
+/// The tiff crate takes grey with alpha for two bands that mean nothing.
+fn with_alpha(colour: ColorType, decoder: &mut Decoder<Cursor<Cow<'_, [u8]>>>) -> ColorType {
+    const BLACK_IS_ZERO: u16 = 1;
+    let ColorType::Multiband {
+        bit_depth,
+        num_samples: 2,
+    } = colour
+    else {
+        return colour;
+    };
+    let mut tag = |tag| decoder.find_tag_unsigned_vec::<u16>(tag).ok().flatten();
+    let grey = tag(Tag::PhotometricInterpretation).as_deref() == Some(&[BLACK_IS_ZERO]);
+    // ExtraSamples: 1 and 2 are alpha, multiplied with the colours or not.
+    if grey && matches!(tag(Tag::ExtraSamples).as_deref(), Some([1 | 2])) {
+        ColorType::GrayA(bit_depth)
+    } else {
+        colour
+    }
 }
 
 pub(crate) fn header(bytes: &[u8], limits: &Limits) -> Result<Header, Error> {
@@ -283,12 +303,15 @@ impl Converter {
             return;
         }
         match self.samples {
-            2 => row.extend(
-                line.as_chunks::<2>()
-                    .0
-                    .iter()
-                    .flat_map(|&[grey, a]| [grey, grey, grey, a]),
-            ),
+            2 => {
+                let pixels = line.as_chunks::<2>().0.iter();
+                let spread = pixels.flat_map(|&[grey, a]| [grey, grey, grey, a]);
+                if self.associated {
+                    row.extend(crate::colour::divide_alpha(&spread.collect::<Vec<u8>>()));
+                } else {
+                    row.extend(spread);
+                }
+            }
             4 if self.associated => row.extend(crate::colour::divide_alpha(line)),
             _ => row.extend_from_slice(line),
         }

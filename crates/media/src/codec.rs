@@ -56,9 +56,21 @@ pub(crate) fn of_object_type(kind: u8) -> Option<&'static str> {
     })
 }
 
-/// The codec of a Matroska `CodecID`.
-pub(crate) fn of_matroska(id: &str) -> Option<String> {
+/// The codec of a Matroska `CodecID`, with the bits of a sample for PCM and the codec's own header for what Windows
+/// named (RFC 9559, section 27.4: a `BITMAPINFOHEADER`, a `WAVEFORMATEX`).
+pub(crate) fn of_matroska(id: &str, bits: u64, private: &[u8]) -> Option<String> {
+    let four_characters = || private.get(16..).and_then(<[u8]>::first_chunk::<4>).copied();
+    let tag = || private.first_chunk::<2>().map(|&tag| u16::from_le_bytes(tag));
     let name = match id {
+        "V_MS/VFW/FOURCC" if private.len() >= 20 => return four_characters().and_then(of_avi),
+        "A_MS/ACM" if private.len() >= 16 => {
+            let bits = u16::from_le_bytes([private[14], private[15]]);
+            return tag().and_then(|tag| of_wave(tag, bits));
+        }
+        "A_PCM/INT/LIT" if bits == 8 => "pcm_u8",
+        "A_PCM/INT/LIT" if matches!(bits, 24 | 32) => return Some(format!("pcm_s{bits}le")),
+        "A_PCM/INT/BIG" if matches!(bits, 24 | 32) => return Some(format!("pcm_s{bits}be")),
+        "A_PCM/FLOAT/IEEE" if bits == 64 => "pcm_f64le",
         "V_VP8" => "vp8",
         "V_VP9" => "vp9",
         "V_AV1" => "av1",
@@ -144,4 +156,30 @@ fn readable(kind: [u8; 4]) -> Option<String> {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
     .then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matroska_names_windows_codecs_and_pcm_by_other_fields() {
+        let mut bitmap = [0; 40];
+        bitmap[16..20].copy_from_slice(b"FFV1");
+        let wave = [0x02, 0, 2, 0, 0x44, 0xAC, 0, 0, 0, 0, 0, 0, 4, 0, 4, 0];
+        let table: [(&str, u64, &[u8], Option<&str>); 9] = [
+            ("V_MS/VFW/FOURCC", 0, &bitmap, Some("ffv1")),
+            ("V_MS/VFW/FOURCC", 0, b"cut off", Some("v_ms/vfw/fourcc")),
+            ("A_MS/ACM", 0, &wave, Some("adpcm_ms")),
+            ("A_PCM/INT/LIT", 24, b"", Some("pcm_s24le")),
+            ("A_PCM/INT/LIT", 0, b"", Some("pcm_s16le")),
+            ("A_PCM/INT/LIT", 8, b"", Some("pcm_u8")),
+            ("A_PCM/INT/BIG", 32, b"", Some("pcm_s32be")),
+            ("A_PCM/FLOAT/IEEE", 64, b"", Some("pcm_f64le")),
+            ("V_VP9", 0, b"", Some("vp9")),
+        ];
+        for (id, bits, private, expected) in table {
+            assert_eq!(of_matroska(id, bits, private).as_deref(), expected, "{id} {bits}");
+        }
+    }
 }

@@ -12,6 +12,8 @@ use crate::{Error, Format, Media, codec, thousandths};
 
 const TRACKS: usize = 256;
 const STRING_BYTES: usize = 128;
+/// As much of a codec's own header as is kept: what names the codec is in the first bytes.
+const PRIVATE_BYTES: usize = 32;
 
 const EBML: u32 = 0x1A45_DFA3;
 const DOC_TYPE: u32 = 0x4282;
@@ -23,6 +25,7 @@ const TRACK_LIST: u32 = 0x1654_AE6B;
 const TRACK_ENTRY: u32 = 0xAE;
 const TRACK_TYPE: u32 = 0x83;
 const CODEC_ID: u32 = 0x86;
+const CODEC_PRIVATE: u32 = 0x63A2;
 const DEFAULT_DURATION: u32 = 0x0023_E383;
 const VIDEO: u32 = 0xE0;
 const PIXEL_WIDTH: u32 = 0xB0;
@@ -36,6 +39,7 @@ const AUDIO: u32 = 0xE1;
 const SAMPLING_FREQUENCY: u32 = 0xB5;
 const OUTPUT_SAMPLING_FREQUENCY: u32 = 0x78B5;
 const CHANNELS: u32 = 0x9F;
+const BIT_DEPTH: u32 = 0x6264;
 const CLUSTER: u32 = 0x1F43_B675;
 const TIMESTAMP: u32 = 0xE7;
 const SIMPLE_BLOCK: u32 = 0xA3;
@@ -48,6 +52,8 @@ struct Element {
     body: Range<u64>,
     /// Its size is unknown: it goes on until something that cannot be its child.
     open: bool,
+    /// It says that it is longer than what it stands in.
+    cut: bool,
 }
 
 /// The element at `at`, inside a parent that ends at `end`.
@@ -74,6 +80,7 @@ fn element<R: Read + Seek>(input: &mut Input<R>, at: u64, end: u64) -> Result<Op
         id: u32::try_from(id).unwrap_or(0),
         body: start.min(stop)..stop,
         open,
+        cut: !open && start.saturating_add(size) > end,
     }))
 }
 
@@ -137,6 +144,9 @@ struct Track {
     roll: f64,
     sample_rate: f64,
     channels: u64,
+    bits: u64,
+    /// The beginning of what the codec itself needs.
+    private: Vec<u8>,
 }
 
 struct Segment {
@@ -167,6 +177,12 @@ pub(crate) fn inspect<R: Read + Seek>(input: &mut Input<R>) -> Result<Media, Err
                 }
                 Ok(())
             })?,
+            SEGMENT if element.cut => {
+                return Err(Error::Malformed {
+                    message: "the file is cut off in its segment",
+                    offset: end,
+                });
+            }
             SEGMENT if content.is_none() => content = Some(element.body.clone()),
             _ => {}
         }
@@ -202,7 +218,7 @@ fn facts(segment: &Segment, format: Format, end: u64) -> Result<Media, Error> {
     let mut media = Media::new(format);
     if let Some(track) = segment.tracks.iter().find(|track| track.kind == 1) {
         media.has_video = true;
-        media.video_codec = codec::of_matroska(&track.codec);
+        media.video_codec = codec::of_matroska(&track.codec, track.bits, &track.private);
         (media.width, media.height) = displayed(track);
         if track.default_duration > 0 {
             media.frame_rate = thousandths(1e9 / track.default_duration as f64);
@@ -210,7 +226,7 @@ fn facts(segment: &Segment, format: Format, end: u64) -> Result<Media, Error> {
     }
     if let Some(track) = segment.tracks.iter().find(|track| track.kind == 2) {
         media.has_audio = true;
-        media.audio_codec = codec::of_matroska(&track.codec);
+        media.audio_codec = codec::of_matroska(&track.codec, track.bits, &track.private);
         let rate = if track.sample_rate > 0.0 {
             track.sample_rate
         } else {
@@ -291,6 +307,11 @@ fn read_track<R: Read + Seek>(input: &mut Input<R>, range: Range<u64>) -> Result
         match element.id {
             TRACK_TYPE => track.kind = unsigned(input, element)?,
             CODEC_ID => track.codec = string(input, element)?,
+            CODEC_PRIVATE => {
+                let length = usize::try_from(element.body.end - element.body.start).unwrap_or(usize::MAX);
+                let length = length.min(PRIVATE_BYTES);
+                track.private = input.peek(element.body.start, length)?.to_vec();
+            }
             DEFAULT_DURATION => track.default_duration = unsigned(input, element)?,
             VIDEO => each_element(input, element.body.clone(), |input, element| {
                 match element.id {
@@ -316,6 +337,7 @@ fn read_track<R: Read + Seek>(input: &mut Input<R>, range: Range<u64>) -> Result
                     }
                     OUTPUT_SAMPLING_FREQUENCY => track.sample_rate = float(input, element)?,
                     CHANNELS => track.channels = unsigned(input, element)?,
+                    BIT_DEPTH => track.bits = unsigned(input, element)?,
                     _ => {}
                 }
                 Ok(())

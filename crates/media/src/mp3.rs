@@ -11,6 +11,9 @@ use crate::{Error, Format, Media, seconds};
 /// Junk before the first frame that is looked through.
 const SYNC_WINDOW: u64 = 64 * 1024;
 
+/// Bytes that a file may be shorter than its `Xing` header says: about a frame.
+const CUT_BYTES_MAX: u64 = 1_500;
+
 /// The header of one frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Frame {
@@ -184,9 +187,18 @@ fn header_samples<R: Read + Seek>(
     at: u64,
     frame: &Frame,
 ) -> Result<Option<u64>, Error> {
+    let end = input.length();
     let xing = input.peek(at + 4 + frame.side_information(), 160)?;
     if xing.starts_with(b"Xing") || xing.starts_with(b"Info") {
         let flags = be32(xing, 4).unwrap_or(0);
+        let bytes = be32(xing, if flags & 1 == 0 { 8 } else { 12 }).filter(|_| flags & 2 != 0);
+        // Not every writer counts alike.
+        if at + u64::from(bytes.unwrap_or(0)) > end + CUT_BYTES_MAX {
+            return Err(Error::Malformed {
+                message: "the file is cut off: its header counts more bytes",
+                offset: end,
+            });
+        }
         let frames = be32(xing, 8).filter(|frames| flags & 1 != 0 && *frames > 0);
         // LAME's extension says how many samples the encoder put before and after the sound.
         let lame = 8

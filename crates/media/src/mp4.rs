@@ -28,6 +28,8 @@ pub(crate) fn is_mp4(head: &[u8]) -> bool {
 struct Atom {
     kind: [u8; 4],
     body: Range<u64>,
+    /// It says that it is longer than what it stands in.
+    cut: bool,
 }
 
 /// The box at `at`, inside a parent that ends at `end`; nothing where there is no room for one. The second value is
@@ -55,6 +57,7 @@ fn atom<R: Read + Seek>(input: &mut Input<R>, at: u64, end: u64) -> Result<Optio
         Atom {
             kind,
             body: at + header..claimed.min(end).max(at + header),
+            cut: claimed > end,
         },
         claimed,
     )))
@@ -150,6 +153,12 @@ pub(crate) fn inspect<R: Read + Seek>(input: &mut Input<R>) -> Result<Media, Err
                 );
             }
             b"moov" if !movie.seen => read_movie(input, atom.body.clone(), &mut movie)?,
+            b"mdat" if atom.cut => {
+                return Err(Error::Malformed {
+                    message: "the file is cut off in its media data",
+                    offset: end,
+                });
+            }
             b"moof" if movie.seen => read_fragment(input, atom.body.clone(), &mut movie)?,
             _ => {}
         }

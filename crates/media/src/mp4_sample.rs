@@ -128,6 +128,8 @@ fn audio(kind: [u8; 4], bytes: &[u8]) -> Option<SampleEntry> {
                 entry.sample_rate = packed >> 12;
                 entry.channels = (packed >> 9 & 7) + 1;
             }
+            // Writers put 2 into the sample entry of AC-3 whatever it is (ETSI TS 102 366, F.3 and F.4).
+            b"dac3" => entry.channels = ac3_channels(body).unwrap_or(entry.channels),
             b"alac" => {
                 entry.channels = body
                     .get(13)
@@ -160,6 +162,13 @@ fn apply_elementary_stream(entry: &mut SampleEntry, body: &[u8]) {
             entry.channels = channels;
         }
     }
+}
+
+/// Channels of `acmod`, and the one for effects, from the specific box of AC-3.
+fn ac3_channels(body: &[u8]) -> Option<u32> {
+    let packed = u32::from_be_bytes([0, *body.first()?, *body.get(1)?, *body.get(2)?]);
+    let mode = packed >> 11 & 7;
+    Some([2, 1, 2, 3, 3, 4, 4, 5][mode as usize] + (packed >> 10 & 1))
 }
 
 /// The codec under an encrypted track (`frma` of `sinf`).

@@ -108,7 +108,8 @@ fn duration<R: Read + Seek>(
     clocks: &[(u32, Clock)],
     headers_end: u64,
 ) -> Result<Option<f64>, Error> {
-    let from = input.length().saturating_sub(TAIL);
+    let length = input.length();
+    let from = length.saturating_sub(TAIL);
     let tail = input.peek(from, usize::try_from(TAIL).unwrap_or(0))?;
     let mut longest = None;
     let mut strange = false;
@@ -117,6 +118,12 @@ fn duration<R: Read + Seek>(
             continue;
         };
         strange |= page.first && page.body > headers_end;
+        if page.end > length && clocks.iter().any(|(serial, _)| *serial == page.serial) {
+            return Err(Error::Malformed {
+                message: "the file is cut off in a page",
+                offset: length,
+            });
+        }
         match clocks.iter().find(|(serial, _)| *serial == page.serial) {
             Some((_, clock)) if page.granule != u64::MAX => {
                 let end = clock.seconds(page.granule);

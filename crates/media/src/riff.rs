@@ -6,6 +6,14 @@ use std::ops::Range;
 use crate::input::{Input, le16, le32, le64};
 use crate::{Error, Format, Media, codec, seconds, thousandths};
 
+/// Sizes from here on are those of writers that did not know how much would come: none of theirs is the same.
+const UNKNOWN_SIZE_FROM: u32 = 0x7F00_0000;
+
+/// Whether something that says it is `claimed` bytes long ends behind the file.
+fn is_cut(claimed: u32, from: u64, end: u64) -> bool {
+    claimed < UNKNOWN_SIZE_FROM && from + u64::from(claimed) > end
+}
+
 struct Chunk {
     kind: [u8; 4],
     /// For a `LIST`, its type.
@@ -103,6 +111,14 @@ fn wave<R: Read + Seek>(input: &mut Input<R>) -> Result<Media, Error> {
             b"fmt " if format.is_none() => format = wave_format(input.peek(chunk.body.start, 40)?),
             b"fact" => samples = le32(input.peek(chunk.body.start, 4)?, 0),
             b"ds64" => long_data = le64(input.peek(chunk.body.start, 16)?, 8),
+            b"data"
+                if data.is_none() && long_data.is_none() && is_cut(chunk.claimed, chunk.body.start, end) =>
+            {
+                return Err(Error::Malformed {
+                    message: "a WAVE file that is cut off in its data",
+                    offset: end,
+                });
+            }
             b"data" if data.is_none() => {
                 let size = match (chunk.claimed, long_data) {
                     (u32::MAX, Some(size)) => size,
@@ -130,6 +146,12 @@ fn wave<R: Read + Seek>(input: &mut Input<R>) -> Result<Media, Error> {
             offset: end,
         });
     };
+    if format.rate == 0 || format.channels == 0 {
+        return Err(Error::Malformed {
+            message: "a WAVE file without a sample rate or channels",
+            offset: end,
+        });
+    }
     let mut media = Media::new(Format::Wav);
     media.has_audio = true;
     let by_bytes = if format.linear && format.block > 0 {
@@ -162,6 +184,13 @@ struct Stream {
 
 fn avi<R: Read + Seek>(input: &mut Input<R>) -> Result<Media, Error> {
     let end = input.length();
+    let claimed = u32::from_le_bytes(input.array(4)?);
+    if is_cut(claimed, 8, end) {
+        return Err(Error::Malformed {
+            message: "an AVI file that is cut off",
+            offset: end,
+        });
+    }
     let mut streams: Vec<Stream> = Vec::new();
     let mut total_frames = 0;
     let mut header = None;

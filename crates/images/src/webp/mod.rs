@@ -78,6 +78,16 @@ fn picture(name: [u8; 4], content: &[u8]) -> Option<(u32, u32, bool, bool)> {
 
 fn container<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Container<'a>, Error> {
     let short = || malformed("it ends before its first picture");
+    let said = bytes.get(4..8).and_then(<[u8]>::first_chunk);
+    let said = said.map_or(0, |&said| u64::from(u32::from_le_bytes(said)));
+    // The last chunk's padding may be missing.
+    if said + 8 > bytes.len() as u64 + 1 {
+        return Err(malformed(format!(
+            "it is {} bytes long and says {}",
+            bytes.len(),
+            said + 8
+        )));
+    }
     let mut canvas = None;
     let mut still = None;
     let mut first: Option<Frame<'a>> = None;

@@ -48,8 +48,13 @@ pub(super) fn inspect(input: impl Read + Seek, limits: &Limits) -> Result<Workbo
         .values()
         .find(|relation| relation.kind == "sharedStrings");
     let strings = match table {
-        Some(table) if !wanted.is_empty() => read_strings(&mut archive, &table.part, limits, wanted)?,
-        _ => BTreeMap::new(),
+        _ if wanted.is_empty() => BTreeMap::new(),
+        Some(table) => read_strings(&mut archive, &table.part, limits, wanted)?,
+        None => {
+            return Err(Error::malformed(
+                "a cell names a string, and the workbook has no strings",
+            ));
+        }
     };
     let sheets = sheets
         .into_iter()

@@ -45,6 +45,8 @@ impl Processor for DocumentProcessor {
                 | "application/msword"
                 | "application/vnd.ms-excel"
                 | "application/vnd.ms-powerpoint"
+                // What the bytes show where no type was declared: one of the three.
+                | "application/x-ole-storage"
         ) || content_type.starts_with("application/vnd.openxmlformats-officedocument.")
             || content_type.starts_with("application/vnd.oasis.opendocument.")
             || content_type.starts_with("application/vnd.ms-") && content_type.ends_with(".macroenabled.12")
