@@ -224,3 +224,48 @@ def test_a_scanner_that_dies_in_mid_stream_passes_nothing(proxied):
     wait_for(lambda: api.request("GET", f"/files/{file_id}/status").json()["error"])
     proxy.set(None)
     assert error_of(api.wait_settled(file_id, 60)) == ("quarantined", "infected")
+
+
+def test_the_status_stream_tells_how_far_a_scan_is(tmp_path):
+    """Progress is written about once a second, with its stage, and only ever grows."""
+    host, port = server("CLAMD_TCP").rsplit(":", 1)
+    proxy = Proxy((host, int(port)))
+    proxy.set(("throttle", 4 * MIB))
+    (tmp_path / "cloakroom.toml").write_text(CONFIGURATION)
+    content = after(20)
+    told = []
+    with running(tmp_path, EMBEDDED, {"CLOAKROOM_SCAN_ADDRESS": f"127.0.0.1:{proxy.port}"}) as instance:
+        api = Api(instance, instance.user_token)
+        address = f"/files/{keep(api, content)}/status"
+        with api.request("GET", address, headers={"Accept": "text/event-stream"}, stream=True) as answer:
+            for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
+                if line.startswith("data:"):
+                    told.append(json.loads(line.removeprefix("data:")))
+    proxy.close()
+    scanning = [status["processing"] for status in told if (status["processing"] or {}).get("stage") == "scanning"]
+    done = [progress["done_bytes"] for progress in scanning]
+    assert done == sorted(done) and len({some for some in done if 0 < some < len(content)}) >= 2, done
+    assert {progress["total_bytes"] for progress in scanning} == {len(content)}
+    assert error_of(told[-1]) == ("quarantined", "infected")
+    assert told[-1]["processing"] is None
+
+
+def test_the_doctor_asks_the_scanner(scanned, tmp_path):
+    def lines(settings):
+        command = [program(), "doctor", "--json", "--data-dir", tmp_path / "doctor"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=ENVIRONMENT | settings, cwd=tmp_path)
+        subjects = {subject["kind"]: subject for subject in json.loads(done.stdout)["subjects"]}
+        return done.returncode, subjects.get("scanner")
+
+    address = server("CLAMD_TCP")
+    code, subject = lines({"CLOAKROOM_SCAN_ADDRESS": address})
+    assert code == 0 and subject["name"] == address
+    reached, signatures = subject["checks"]
+    assert reached["verdict"] == "ok" and reached["found"].startswith("ClamAV 1."), reached
+    # The tests' scanner knows one signature of their own, and none of ClamAV's.
+    assert signatures["check"] == "scanner_signatures" and signatures["verdict"] == "warn", signatures
+    assert "freshclam" in signatures["remedy"]
+    code, subject = lines({"CLOAKROOM_SCAN_ADDRESS": str(tmp_path / "nobody.ctl")})
+    assert code == 1 and [line["verdict"] for line in subject["checks"]] == ["fail"], subject
+    (tmp_path / "cloakroom.toml").unlink()
+    assert lines({})[1] is None, "none is configured"

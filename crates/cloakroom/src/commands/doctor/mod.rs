@@ -1,4 +1,4 @@
-//! `doctor`: what is really true of the database, the object store and Redis that are configured, what it means, and what to
+//! `doctor`: what is really true of the database, the object store, Redis and the scanner that are configured, what it means, and what to
 //! do about it.
 
 mod database;
@@ -7,6 +7,7 @@ mod redis;
 mod report;
 mod s3;
 mod sandbox;
+mod scanner;
 
 use cloakroom_core::storage::MAIN_STORE;
 use jiff::SignedDuration;
@@ -81,6 +82,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         redis::look(url, &mut report).await;
     }
     sandbox::look(&config, &mut report).await;
+    scanner::look(&config, &mut report).await;
     // The buckets of other stores are not in this one.
     let config = config.of_store(MAIN_STORE);
     match config.settings.store() {
