@@ -30,6 +30,9 @@ pub enum SigningError {
     /// The time, or the time plus the expiry, has no four-digit year.
     #[error("the time is outside of the years 0 to 9999")]
     InvalidTime,
+    /// A private key, or its id, that CloudFront's signatures cannot be made with.
+    #[error("{0}")]
+    InvalidKey(&'static str),
 }
 
 /// Why a request is refused, as S3 would say it: [`code`](Self::code), [`status`](Self::status) and a message (`Display`).

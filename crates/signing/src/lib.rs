@@ -9,6 +9,7 @@
 //! | client | [`Signer::presign`] | a URL that carries its own signature |
 //! | client | [`Signer::post_policy`] | a browser form upload |
 //! | client | [`Signer::sign_headers`] | a request that we send ourselves |
+//! | client | [`CloudFrontSigner`] | a URL of a CloudFront distribution |
 //! | server | [`Verifier::verify`] | a request with an `Authorization` header or a presigned query |
 //! | server | [`Verifier::verify_form`], [`PostPolicy`] | a form upload |
 //! | both | [`ChunkChain`] | bodies in `aws-chunked` with signed chunks |
@@ -17,6 +18,7 @@
 
 mod canonical;
 mod chunks;
+mod cloudfront;
 mod credentials;
 mod encode;
 mod endpoint;
@@ -31,6 +33,7 @@ mod timestamp;
 mod verify;
 
 pub use chunks::ChunkChain;
+pub use cloudfront::{CloudFrontPolicy, CloudFrontSigner};
 pub use credentials::{Credentials, Region, Secret};
 pub use encode::{
     InvalidEncoding, QueryPair, encode_component, encode_path, parse_query, percent_decode,

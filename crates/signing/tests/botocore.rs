@@ -6,9 +6,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use cloakroom_signing::{
-    Addressing, AuthMethod, Credentials, Endpoint, IncomingRequest, OutgoingRequest, PayloadHash,
-    PolicyCondition, PostPolicyRequest, PresignRequest, Region, Signer, VerifiedRequest, Verifier,
-    VerifyError,
+    Addressing, AuthMethod, CloudFrontPolicy, CloudFrontSigner, Credentials, Endpoint, IncomingRequest,
+    OutgoingRequest, PayloadHash, PolicyCondition, PostPolicyRequest, PresignRequest, Region, Signer,
+    SigningError, VerifiedRequest, Verifier, VerifyError,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::{SignedDuration, Timestamp};
@@ -462,5 +462,68 @@ impl Received {
             .filter(|name| !unsigned.contains(&name.as_str()))
             .cloned()
             .collect()
+    }
+}
+
+#[test]
+fn cloudfront_urls_are_equal() {
+    let (mut canned, mut custom) = (0, 0);
+    for case in cases("cloudfront") {
+        let signer =
+            CloudFrontSigner::new(text(case, "key_pair_id"), text(case, "private_key")).expect("a key");
+        let second =
+            |value: &Value| Timestamp::from_second(value.as_i64().expect("a number")).expect("in range");
+        let (plain, until) = (text(case, "plain"), second(&case["until"]));
+        let wanted = &case["custom"];
+        let url = if wanted.is_null() {
+            canned += 1;
+            signer.canned(plain, until)
+        } else {
+            custom += 1;
+            let policy = CloudFrontPolicy {
+                resource: text(wanted, "resource"),
+                until,
+                from: (!wanted["from"].is_null()).then(|| second(&wanted["from"])),
+                source_ip: wanted["source_ip"].as_str(),
+            };
+            assert_eq!(policy.to_json().expect("a policy"), text(wanted, "json"));
+            signer.custom(plain, &policy)
+        };
+        assert_eq!(url.expect("signed"), text(case, "url"), "{case}");
+        let shown = format!("{signer:?}");
+        assert!(
+            !shown.contains("PRIVATE") && shown.contains(text(case, "key_pair_id")),
+            "{shown}"
+        );
+    }
+    assert!(canned > 100 && custom > 100);
+}
+
+#[test]
+fn what_cloudfront_would_not_take_is_not_signed() {
+    let case = &cases("cloudfront")[0];
+    let pem = text(case, "private_key");
+    let refused = |id: &str, pem: &str| CloudFrontSigner::new(id, pem).expect_err("refused").to_string();
+    for id in ["", "a b", "a&b", &"k".repeat(129)] {
+        assert!(refused(id, pem).contains("key pair"), "{id}");
+    }
+    let short = include_str!("keys/rsa-1024.pem");
+    assert!(refused("K1", short).contains("2048"), "{short}");
+    for pem in ["", "hush-hush", include_str!("keys/ec.pem")] {
+        let message = refused("K1", pem);
+        assert!(message.contains("RSA") && !message.contains("hush"), "{message}");
+    }
+    let signer = CloudFrontSigner::new("K1", pem).expect("a key");
+    for url in [
+        "",
+        "https://cdn.example.org/a b",
+        "https://cdn.example.org/é",
+        "a\nb",
+    ] {
+        assert_eq!(
+            signer.canned(url, Timestamp::UNIX_EPOCH),
+            Err(SigningError::InvalidUrl),
+            "{url}"
+        );
     }
 }

@@ -8,6 +8,7 @@ import hashlib
 import json
 import random
 import sys
+import urllib.parse
 
 import botocore.auth
 import botocore.session
@@ -16,6 +17,8 @@ import botocore.utils
 from botocore.awsrequest import AWSRequest
 from botocore.client import Config
 from botocore.credentials import Credentials
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 ENDPOINTS = [
     "http://localhost:9000",
@@ -335,11 +338,43 @@ def with_query_auth():
     }
 
 
+def cloudfront_keys():
+    """Fresh keys in every form that CloudFront's own pages show, with what signs by them."""
+    forms = serialization.PrivateFormat
+    for bits, form in [(2048, forms.PKCS8), (2048, forms.TraditionalOpenSSL), (4096, forms.PKCS8)]:
+        key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+        pem = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+        yield pem, lambda message, key=key: key.sign(message, padding.PKCS1v15(), hashes.SHA1())
+
+
+def cloudfront():
+    """`CloudFrontSigner`, with a canned policy or with a custom one."""
+    pem, sign = pick(signing_keys)
+    key_pair_id = pick(["K2JCJMDEHXQW5F", "APKAEIBAERJR2EXAMPLE", "a-b_9"])
+    path = "/".join(urllib.parse.quote(key(), safe="~") for _ in range(pick([1, 2, 3])))
+    url = pick(["https://d111111abcdef8.cloudfront.net/", "https://cdn.example.org/photos/"]) + path + encoded_query()
+    until = datetime.datetime.fromtimestamp(random_source.randrange(0, 4_000_000_000), datetime.timezone.utc)
+    signer = botocore.signers.CloudFrontSigner(key_pair_id, sign)
+    case = {"private_key": pem, "key_pair_id": key_pair_id, "plain": url, "until": int(until.timestamp())}
+    if maybe(0.5):
+        return {**case, "custom": None, "url": signer.generate_presigned_url(url, date_less_than=until)}
+    resource = pick([url, "https://cdn.example.org/complaints/42/*", "http*://*/thumb?.webp", 'a"b\\c'])
+    start = until - datetime.timedelta(seconds=random_source.randrange(1, 100_000)) if maybe(0.5) else None
+    address = pick([None, "192.0.2.0/24", "192.0.2.7"])
+    policy = signer.build_policy(resource, until, start, address)
+    return {
+        **case,
+        "custom": {"resource": resource, "from": start and int(start.timestamp()), "source_ip": address, "json": policy},
+        "url": signer.generate_presigned_url(url, policy=policy),
+    }
+
+
 def main():
-    global identities
+    global identities, signing_keys
     seed, count = int(sys.argv[1]), int(sys.argv[2])
     random_source.seed(seed)
     identities = [identity() for _ in range(6)]
+    signing_keys = list(cloudfront_keys())
     kinds = {
         "presigned": presigned,
         "posts": post,
@@ -347,6 +382,7 @@ def main():
         "query_signed": with_query_auth,
         # Last, so that the others stay the same cases under the same seed.
         "service_signed": with_service_auth,
+        "cloudfront": cloudfront,
     }
     json.dump({name: [make() for _ in range(count)] for name, make in kinds.items()}, sys.stdout)
 
