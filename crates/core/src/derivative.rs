@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::file::FileState;
 use crate::id::FileId;
 use crate::image::VARIANT_PREFIX;
+use crate::key::derivative_suffix;
 use crate::media::MediaType;
 
 /// One derivative, made or failed.
@@ -54,9 +55,9 @@ impl Derivative {
     /// Whether its row still counts, of a file that is at this key now: a variant that stayed behind does not.
     pub fn is_current(&self, file_key: &str) -> bool {
         match &self.outcome {
-            DerivativeOutcome::Made { key, .. } if self.is_variant() => key
-                .strip_prefix(file_key)
-                .is_some_and(|rest| rest.starts_with('.')),
+            DerivativeOutcome::Made { key, .. } if self.is_variant() => {
+                derivative_suffix(file_key, key).is_some()
+            }
             _ => true,
         }
     }

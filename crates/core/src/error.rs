@@ -42,6 +42,8 @@ error_codes! {
     TokenExpired = "token_expired", 401;
     /// The caller is known and may not do this.
     InsufficientPermissions = "insufficient_permissions", 403;
+    /// An upload by who has not accepted the offer in force.
+    OfferNotAccepted = "offer_not_accepted", 403;
     /// No such file, or none that the caller may know of (I8).
     FileNotFound = "file_not_found", 404;
     /// No such record, or none that the caller may know of.

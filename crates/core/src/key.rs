@@ -1,5 +1,6 @@
 //! Object keys: the only place where a path in a bucket is spelled.
 
+mod derivatives;
 mod documents;
 
 use std::borrow::Cow;
@@ -9,6 +10,8 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
 
+pub(crate) use self::derivatives::rest_of;
+pub use self::derivatives::{derivative_base, derivative_key, derivative_suffix, original_of};
 pub use self::documents::{
     Beside, RECORDS_PREFIX, RecordDocument, attribute_file_of, beside, confirm_note_file_id,
     confirm_note_key, ids_in, record_document, record_document_key, record_documents_prefix,
@@ -106,11 +109,6 @@ pub fn sidecar_key(key: &str, epoch: u32) -> String {
 /// The tombstone of a final object: written before anything of it is deleted, so no rebuild brings it back.
 pub fn tombstone_key(key: &str) -> String {
     format!("{key}.tomb.attr.json")
-}
-
-/// A derivative's key, unique to the epoch that made it.
-pub fn derivative_key(key: &str, epoch: u32, name: &str, extension: &str) -> String {
-    format!("{key}.{epoch}.{name}.{extension}")
 }
 
 /// Where files move to that are archived or brought back.

@@ -99,14 +99,19 @@ fn upload(file: &File) -> Upload {
     }
 }
 
+/// As they were before originals had their thumbnails in a directory of their own.
 fn derivatives(file: &File) -> Vec<Derivative> {
+    derivatives_at(file, format!("{}.1.thumbnail-256.webp", file.key))
+}
+
+fn derivatives_at(file: &File, key: String) -> Vec<Derivative> {
     let created_at = at("2026-11-21T08:00:03.5Z");
     vec![
         Derivative {
             file_id: file.id,
             name: "thumbnail-256".into(),
             outcome: DerivativeOutcome::Made {
-                key: derivative_key(&file.key, 1, "thumbnail-256", "webp"),
+                key,
                 content_type: media("image/webp"),
                 size_bytes: 99,
                 width: Some(40),
@@ -145,7 +150,17 @@ fn record() -> Record {
 }
 
 fn sidecar(file: &File) -> SidecarV1 {
-    SidecarV1::of(file, &derivatives(file))
+    sidecar_with(file, &derivatives(file))
+}
+
+/// With thumbnails where they are made today.
+fn sidecar_of_original(file: &File) -> SidecarV1 {
+    let key = derivative_key(&file.key, 1, "thumbnail-256", "webp");
+    sidecar_with(file, &derivatives_at(file, key))
+}
+
+fn sidecar_with(file: &File, derivatives: &[Derivative]) -> SidecarV1 {
+    SidecarV1::of(file, derivatives)
         .expect("verified")
         .with_upload(&upload(file))
         .with_record(&linked())
@@ -194,6 +209,14 @@ fn confirmed() -> File {
 
 /// Reads a golden file and writes it again.
 type Again = fn(&[u8]) -> Vec<u8>;
+
+/// A sidecar whose thumbnails stand in a directory of their own.
+fn golden_original() -> (&'static str, Vec<u8>, Again) {
+    let bytes = sidecar_of_original(&full()).encode().expect("fits");
+    ("sidecar-original.json", bytes, |bytes| {
+        SidecarV1::decode(bytes).expect("valid").encode().expect("fits")
+    })
+}
 
 /// Every golden file: what is written, and what its bytes are written again as.
 fn golden() -> Vec<(&'static str, Vec<u8>, Again)> {
@@ -297,7 +320,7 @@ fn golden() -> Vec<(&'static str, Vec<u8>, Again)> {
 fn golden_files_are_read_and_written_byte_for_byte() {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut known = Vec::new();
-    for (name, written, again) in golden() {
+    for (name, written, again) in golden().into_iter().chain([golden_original()]) {
         let path = directory.join(name);
         // A new kind of file: `BLESS=1 cargo test -p cloakroom-core --test formats` writes it. One that stands never changes.
         if std::env::var_os("BLESS").is_some() && !path.exists() {
@@ -321,6 +344,20 @@ fn golden_files_are_read_and_written_byte_for_byte() {
             .expect("a name");
         assert!(known.contains(&name), "{name} is read by a test");
     }
+}
+
+#[test]
+fn thumbnails_are_read_back_to_where_they_stand() {
+    let key = "complaint/42/thumbnails/01934b6e-1c00-7000-8000-000000000007.jpg.1.thumbnail-256.webp";
+    let written = derivatives_at(&full(), key.to_owned());
+    let sidecar = sidecar_of_original(&full());
+    assert_eq!(sidecar.derivatives(&full()).expect("valid"), written);
+    let before = derivatives(&full());
+    assert_ne!(before, written);
+    assert_eq!(
+        self::sidecar(&full()).derivatives(&full()).expect("valid"),
+        before
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@
 
 pub mod adoption;
 pub mod garbage;
+pub mod intents;
 pub mod operations;
 pub mod reading;
 pub mod reports;
@@ -79,6 +80,9 @@ macro_rules! administration_suite {
             operations::what_is_over_stays_over,
             operations::an_operation_is_given_back,
             operations::operations_are_listed_newest_first,
+            operations::the_operation_that_was_done_last_is_known,
+            intents::the_write_ahead_log_is_read_newest_first,
+            intents::entries_are_found_by_what_they_say,
             reports::findings_keep_their_order_and_are_paged,
             reports::a_fenced_worker_adds_no_findings,
             reports::reports_are_trimmed_with_their_operations,

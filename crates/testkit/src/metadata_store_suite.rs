@@ -73,6 +73,7 @@ macro_rules! metadata_store_suite {
             records::put_record_compares_versions,
             records::a_record_is_not_deleted_before_its_files,
             records::children_are_listed_by_key,
+            records::several_records_are_read_at_once,
             lists::pages_are_complete_and_without_doubles,
             lists::pages_stay_complete_while_files_come_in,
             lists::files_of_one_instant_are_paged_by_id,

@@ -12,6 +12,7 @@ use crate::JsonObject;
 use crate::derivative::{Derivative, DerivativeOutcome};
 use crate::error::{ErrorCode, Refusal};
 use crate::file::{File, FileState};
+use crate::key::derivative_suffix;
 use crate::record::Record;
 use crate::upload::Upload;
 
@@ -308,8 +309,7 @@ impl SidecarDerivativeV1 {
                 width,
                 height,
             } => Self {
-                // All of a file's derivatives stand beside it (`key::derivative_key`).
-                suffix: Some(key.strip_prefix(file_key).unwrap_or(key).to_owned()),
+                suffix: Some(suffix_of(file_key, key)),
                 content_type: Some(content_type.to_string()),
                 size_bytes: Some(*size_bytes),
                 width: *width,
@@ -322,6 +322,17 @@ impl SidecarDerivativeV1 {
             },
         }
     }
+}
+
+/// How a suffix begins that is not one of the file's own key, but of what its derivatives' keys begin with.
+const ELSEWHERE: &str = "~";
+
+/// Where a derivative stands, as short as it can be said (`key::derivative_key`).
+fn suffix_of(file_key: &str, key: &str) -> String {
+    if let Some(suffix) = key.strip_prefix(file_key) {
+        return suffix.to_owned();
+    }
+    derivative_suffix(file_key, key).map_or_else(|| key.to_owned(), |suffix| format!("{ELSEWHERE}{suffix}"))
 }
 
 /// States that a sidecar may say: those of verified files.

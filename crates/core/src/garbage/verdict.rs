@@ -3,13 +3,17 @@
 //! Pure, and asked twice: when garbage is looked for, and again at the moment of deleting. Whatever is not understood
 //! here is foreign, and nobody touches it.
 
+use std::borrow::Cow;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::GarbageReason;
 use crate::derivative::{Derivative, DerivativeOutcome};
 use crate::file::{File, FileState};
 use crate::id::FileId;
-use crate::key::{STAGING_PREFIX, SYSTEM_PREFIX, base_key, move_of, staging_deadline, staging_file_id};
+use crate::key::{
+    STAGING_PREFIX, SYSTEM_PREFIX, base_key, move_of, original_of, rest_of, staging_deadline, staging_file_id,
+};
 use crate::ports::objects::ObjectPath;
 
 /// What was written so recently may be work under way that has not reached its row yet.
@@ -75,11 +79,21 @@ impl<'a> KeyKind<'a> {
         }
     }
 
-    /// The keys of the file that an object of this key may belong to: the key itself, or the one that it is named after.
-    pub fn owners(self, key: &'a str) -> [&'a str; 2] {
+    /// The keys of the file that an object of this key may belong to: the key itself, the one that it is named after, or
+    /// that of the original which it is a thumbnail of.
+    pub fn owners(self, key: &'a str) -> Vec<Cow<'a, str>> {
         match self {
-            Self::Tombstone { of } | Self::Sidecar { of, .. } => [of, of],
-            _ => [key, derivative_owner(key).unwrap_or(key)],
+            Self::Tombstone { of } | Self::Sidecar { of, .. } => vec![Cow::Borrowed(of)],
+            _ => {
+                let named = derivative_owner(key);
+                let original = named.and_then(original_of).map(Cow::Owned);
+                let named = named.map(Cow::Borrowed);
+                [Cow::Borrowed(key)]
+                    .into_iter()
+                    .chain(named)
+                    .chain(original)
+                    .collect()
+            }
         }
     }
 }
@@ -108,12 +122,8 @@ pub struct Relation<'a> {
 
 /// How `path` relates to `file`; `None` when it is not of this file at any of the places that it may ever have had.
 pub fn relation<'a>(file: &File, path: &'a ObjectPath) -> Option<Relation<'a>> {
-    let rest = base_key(&path.key).strip_prefix(base_key(&file.key))?;
-    let rest = match rest.strip_prefix('.') {
-        Some(rest) => Some(rest),
-        None if rest.is_empty() => None,
-        None => return None,
-    };
+    let rest = rest_of(base_key(&file.key), base_key(&path.key))?;
+    let rest = Some(rest).filter(|rest| !rest.is_empty());
     let version = |key: &str| move_of(key).map(|(version, _)| version);
     let (there, now) = (version(&path.key), version(&file.key));
     Some(Relation {

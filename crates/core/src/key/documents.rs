@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use uuid::Uuid;
 
+use super::derivatives::derivative_base;
 use super::staging_file_id;
 use crate::id::FileId;
 use crate::record::RecordKey;
@@ -110,9 +111,19 @@ pub enum Beside {
     },
 }
 
-/// What this is beside the object at `key`; `None` when it is something else.
+/// What this is of the object at `key`, beside it or where its derivatives stand; `None` when it is something else.
 pub fn beside(key: &str, other: &str) -> Option<Beside> {
-    let rest = other.strip_prefix(key)?.strip_prefix('.')?;
+    if let Some(rest) = other.strip_prefix(key) {
+        return what_follows(rest);
+    }
+    // Nothing but derivatives stands there.
+    let found = what_follows(other.strip_prefix(&*derivative_base(key))?);
+    found.filter(|what| matches!(what, Beside::Derivative { .. }))
+}
+
+/// What ends so, after the key of its object.
+fn what_follows(rest: &str) -> Option<Beside> {
+    let rest = rest.strip_prefix('.')?;
     if rest == "tomb.attr.json" {
         return Some(Beside::Tombstone);
     }

@@ -11,9 +11,10 @@ use crate::derivative::Derivative;
 use crate::event::Event;
 use crate::file::File;
 use crate::garbage::{Garbage, GarbageState};
-use crate::id::{AuditId, FileId, OperationId, WorkerId};
+use crate::id::{AuditId, FileId, IntentId, OperationId, WorkerId};
+use crate::intent::{Intent, IntentKind, IntentStatus};
 use crate::job::NewJob;
-use crate::operation::{Finding, Operation};
+use crate::operation::{Finding, Operation, OperationKind};
 use crate::ports::metadata::{Page, Result, Usage};
 use crate::ports::objects::ObjectPath;
 use crate::record::Record;
@@ -69,6 +70,21 @@ pub struct UnderWay {
     pub unverified: u64,
 }
 
+/// Which entries of the write-ahead log. All given conditions must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IntentQuery {
+    /// With this status.
+    pub status: Option<IntentStatus>,
+    /// Of this kind.
+    pub kind: Option<IntentKind>,
+    /// About this file.
+    pub file_id: Option<FileId>,
+    /// Before this entry.
+    pub before: Option<IntentId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
 /// Administration in the database.
 #[async_trait]
 pub trait AdministrationStore: Send + Sync {
@@ -104,6 +120,9 @@ pub trait AdministrationStore: Send + Sync {
 
     /// Operations, newest first, before an id.
     async fn operations(&self, before: Option<OperationId>, limit: u32) -> Result<Page<Operation>>;
+
+    /// The operation of a kind that was done last, as far back as operations are kept.
+    async fn last_done_operation(&self, kind: OperationKind) -> Result<Option<Operation>>;
 
     /// Claims the oldest operation that waits or whose claim ended; it is `Running` then, with a new lease epoch.
     async fn claim_operation(
@@ -183,6 +202,9 @@ pub trait AdministrationStore: Send + Sync {
 
     /// The audit log, newest first, before an id.
     async fn audit(&self, before: Option<AuditId>, limit: u32) -> Result<Page<AuditEntry>>;
+
+    /// The write-ahead log, newest first; closed entries as far back as they are kept.
+    async fn intents(&self, query: &IntentQuery) -> Result<Page<Intent>>;
 
     /// Ready files of a collection that were created (or last taken out of the archive) before this and are on no legal
     /// hold, oldest first, after a file: what retention acts on. With `unlinked`, those without a record alone.

@@ -301,6 +301,15 @@ pub trait MetadataStore: Send + Sync {
     /// One record.
     async fn record(&self, key: &RecordKey) -> Result<Option<Record>>;
 
+    /// Those of these records that there are, in any order.
+    async fn records(&self, keys: &[RecordKey]) -> Result<Vec<Record>> {
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            found.extend(self.record(key).await?);
+        }
+        Ok(found)
+    }
+
     /// The records whose parent this is, by key.
     async fn child_records(&self, key: &RecordKey) -> Result<Vec<Record>>;
 

@@ -2,6 +2,7 @@
 //! say what each must do.
 
 pub mod administration;
+pub mod alerts;
 pub mod archive;
 pub mod clock;
 pub mod leases;

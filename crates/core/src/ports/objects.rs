@@ -91,6 +91,10 @@ pub enum ObjectError {
     /// The store does not answer; trying again may help.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// The store does not let us: credentials that it does not know, or a permission that they lack. Trying again does not
+    /// help before somebody changes that.
+    #[error("the store denies it: {0}")]
+    Denied(String),
     /// What this adapter cannot do.
     #[error("not supported by this store: {0}")]
     Unsupported(&'static str),

@@ -40,6 +40,15 @@ pub(super) async fn record(connection: Connection, key: &RecordKey) -> Outcome<O
     found.as_ref().map(row::record).transpose()
 }
 
+pub(super) async fn some(connection: Connection, keys: &[RecordKey]) -> Outcome<Vec<Record>> {
+    let kinds: Vec<&str> = keys.iter().map(RecordKey::kind).collect();
+    let ids: Vec<Text<'_>> = keys.iter().map(|key| Text(key.id())).collect();
+    let found = connection
+        .query(&connection.sql().records, &[&kinds, &ids])
+        .await?;
+    row::all(&found, row::record)
+}
+
 pub(super) async fn children(connection: Connection, key: &RecordKey) -> Outcome<Vec<Record>> {
     let found = connection
         .query(&connection.sql().child_records, &[&key.kind(), &Text(key.id())])

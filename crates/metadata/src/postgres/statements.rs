@@ -358,6 +358,8 @@ statements! {
 
     // Records
     record: concat!("SELECT ", record_columns!(), " FROM {p}_records WHERE kind = $1 AND id = $2"),
+    records: concat!("SELECT ", record_columns!(), " FROM {p}_records
+        WHERE (kind, id) IN (SELECT * FROM unnest($1::text[], $2::text[]))"),
     // Shared, so that many files may be linked at once, and the record is not removed meanwhile.
     record_owner: "SELECT owner FROM {p}_records WHERE kind = $1 AND id = $2 FOR SHARE",
     record_owners: "SELECT kind, id, owner FROM {p}_records
@@ -387,6 +389,9 @@ statements! {
         WHERE id = $1 AND status IN ('PENDING', 'FAILED')",
     stale_intents: concat!("SELECT ", intent_columns!(), " FROM {p}_wal
         WHERE status = 'PENDING' AND lease_until <= $1 ORDER BY started_at, id LIMIT $2"),
+    intents: concat!("SELECT ", intent_columns!(), " FROM {p}_wal WHERE id < $1
+        AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR kind = $3)
+        AND ($4::uuid IS NULL OR file_id = $4) ORDER BY id DESC LIMIT $5"),
     trim_intents: "DELETE FROM {p}_wal WHERE id IN (SELECT id FROM {p}_wal
         WHERE completed_at IS NOT NULL AND completed_at < $1 ORDER BY completed_at LIMIT $2)",
 
@@ -524,6 +529,9 @@ statements! {
     operation: concat!("SELECT ", operation_columns!(), " FROM {p}_operations AS o WHERE o.id = $1"),
     operations: concat!("SELECT ", operation_columns!(), " FROM {p}_operations AS o WHERE o.id < $1
         ORDER BY o.id DESC LIMIT $2"),
+    last_done_operation: concat!("SELECT ", operation_columns!(), " FROM {p}_operations AS o
+        WHERE o.kind = $1 AND o.state = 'done' AND o.finished_at IS NOT NULL
+        ORDER BY o.finished_at DESC, o.id DESC LIMIT 1"),
     claim_operation: concat!("WITH chosen AS (SELECT id FROM {p}_operations
             WHERE state IN ('waiting', 'running') AND (state = 'waiting' OR lease_until IS NULL OR lease_until < $2)
             ORDER BY created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)

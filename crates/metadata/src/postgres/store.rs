@@ -120,6 +120,10 @@ impl MetadataStore for PostgresStore {
         self.pool.read("record", |c| records::record(c, key)).await
     }
 
+    async fn records(&self, keys: &[RecordKey]) -> Result<Vec<Record>> {
+        self.pool.read("records", |c| records::some(c, keys)).await
+    }
+
     async fn child_records(&self, key: &RecordKey) -> Result<Vec<Record>> {
         self.pool
             .read("child_records", |c| records::children(c, key))

@@ -1,12 +1,15 @@
 //! Intents: the write-ahead log.
 
 use cloakroom_core::id::IntentId;
-use cloakroom_core::intent::{Intent, IntentStatus};
-use cloakroom_core::ports::metadata::MetadataError;
+use cloakroom_core::intent::{Intent, IntentKind, IntentStatus};
+use cloakroom_core::ports::administration::IntentQuery;
+use cloakroom_core::ports::metadata::{MetadataError, Page};
 use jiff::Timestamp;
 use rusqlite::params;
+use uuid::Uuid;
 
 use super::failure::Outcome;
+use super::page;
 use super::row::{self, json_text, micros};
 use super::session::Session;
 
@@ -58,6 +61,21 @@ pub(super) fn stale(session: &Session, before: Timestamp, limit: u32) -> Outcome
         params![micros(before), limit],
         row::intent,
     )
+}
+
+pub(super) fn list(session: &Session, query: &IntentQuery) -> Outcome<Page<Intent>> {
+    let before = query.before.map_or(Uuid::max(), |id| id.0);
+    let parameters = params![
+        before.as_bytes(),
+        query.status.map(IntentStatus::as_str),
+        query.kind.map(IntentKind::as_str),
+        query.file_id.as_ref().map(|id| id.0.as_bytes()),
+        i64::from(query.limit) + 1,
+    ];
+    Ok(page(
+        session.all(&session.sql.intents, parameters, row::intent)?,
+        query.limit,
+    ))
 }
 
 pub(super) fn trim(session: &Session, completed_before: Timestamp, limit: u32) -> Outcome<u64> {

@@ -276,6 +276,12 @@ impl MetadataStore for SqliteStore {
             .await
     }
 
+    async fn records(&self, keys: &[RecordKey]) -> Result<Vec<Record>> {
+        let keys = keys.to_vec();
+        self.read("records", move |session| records::some(session, &keys))
+            .await
+    }
+
     async fn child_records(&self, key: &RecordKey) -> Result<Vec<Record>> {
         let key = key.clone();
         self.read("child_records", move |session| records::children(session, &key))

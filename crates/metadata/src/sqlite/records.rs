@@ -42,6 +42,12 @@ pub(super) fn record(session: &Session, key: &RecordKey) -> Outcome<Option<Recor
     session.first(&session.sql.record, [key.kind(), key.id()], row::record)
 }
 
+/// One statement, run for each: nothing travels in between.
+pub(super) fn some(session: &Session, keys: &[RecordKey]) -> Outcome<Vec<Record>> {
+    let found = keys.iter().filter_map(|key| record(session, key).transpose());
+    found.collect()
+}
+
 pub(super) fn children(session: &Session, key: &RecordKey) -> Outcome<Vec<Record>> {
     session.all(&session.sql.child_records, [key.kind(), key.id()], row::record)
 }

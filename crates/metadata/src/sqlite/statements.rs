@@ -235,6 +235,8 @@ statements! {
         WHERE id = ?1 AND status IN ('PENDING', 'FAILED')",
     stale_intents: concat!("SELECT ", intent_columns!(), " FROM {p}_wal
         WHERE status = 'PENDING' AND lease_until <= ?1 ORDER BY started_at, id LIMIT ?2"),
+    intents: concat!("SELECT ", intent_columns!(), " FROM {p}_wal WHERE id < ?1 AND (?2 IS NULL OR status = ?2)
+        AND (?3 IS NULL OR kind = ?3) AND (?4 IS NULL OR file_id = ?4) ORDER BY id DESC LIMIT ?5"),
     trim_intents: "DELETE FROM {p}_wal WHERE id IN (SELECT id FROM {p}_wal
         WHERE completed_at IS NOT NULL AND completed_at < ?1 ORDER BY completed_at LIMIT ?2)",
 
@@ -346,6 +348,8 @@ statements! {
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) ON CONFLICT DO NOTHING"),
     operation: concat!("SELECT ", operation_columns!(), " FROM {p}_operations WHERE id = ?1"),
     operations: concat!("SELECT ", operation_columns!(), " FROM {p}_operations WHERE id < ?1 ORDER BY id DESC LIMIT ?2"),
+    last_done_operation: concat!("SELECT ", operation_columns!(), " FROM {p}_operations
+        WHERE kind = ?1 AND state = 'done' AND finished_at IS NOT NULL ORDER BY finished_at DESC, id DESC LIMIT 1"),
     claim_operation: concat!("UPDATE {p}_operations SET state = 'running', lease_epoch = lease_epoch + 1, lease_owner = ?1,
         lease_until = ?3, updated_at = ?2 WHERE id = (SELECT id FROM {p}_operations
             WHERE state IN ('waiting', 'running') AND (state = 'waiting' OR lease_until IS NULL OR lease_until < ?2)

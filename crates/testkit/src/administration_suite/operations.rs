@@ -386,3 +386,30 @@ pub async fn operations_are_listed_newest_first(store: Store) {
         assert_eq!(met, made, "by {limit}");
     }
 }
+
+/// Of its kind, of those that were done and not of those that ended otherwise.
+pub async fn the_operation_that_was_done_last_is_known(store: Store) {
+    let stage = stage(&store);
+    let last = async |kind| {
+        store
+            .last_done_operation(kind)
+            .await
+            .expect("last_done_operation")
+    };
+    assert_eq!(last(OperationKind::Rebuild).await, None);
+    let mut done = Vec::new();
+    for state in [OperationState::Done, OperationState::Done, OperationState::Failed] {
+        let mut operation = running(&store, &stage, OperationKind::Rebuild).await;
+        operation.state = state;
+        operation.finished_at = Some(stage.pass(1));
+        (operation.lease_owner, operation.lease_until) = (None, None);
+        store
+            .save_operation(&operation, &[])
+            .await
+            .expect("save_operation");
+        done.push(operation);
+    }
+    let found = last(OperationKind::Rebuild).await.expect("one");
+    assert_eq!((found.id, found.finished_at), (done[1].id, done[1].finished_at));
+    assert_eq!(last(OperationKind::Verify).await, None);
+}

@@ -7,8 +7,11 @@ use cloakroom_core::audit::AuditEntry;
 use cloakroom_core::file::File;
 use cloakroom_core::garbage::{Garbage, GarbageState};
 use cloakroom_core::id::{AuditId, FileId, OperationId, WorkerId};
-use cloakroom_core::operation::{Finding, Operation};
-use cloakroom_core::ports::administration::{AdministrationStore, Adoption, Totals, UnderWay, UsageCheck};
+use cloakroom_core::intent::Intent;
+use cloakroom_core::operation::{Finding, Operation, OperationKind};
+use cloakroom_core::ports::administration::{
+    AdministrationStore, Adoption, IntentQuery, Totals, UnderWay, UsageCheck,
+};
 use cloakroom_core::ports::metadata::{Page, Result};
 use cloakroom_core::ports::objects::ObjectPath;
 use cloakroom_core::record::{Record, RecordKey};
@@ -74,6 +77,10 @@ impl AdministrationStore for CrashingAdministration {
 
     async fn operations(&self, before: Option<OperationId>, limit: u32) -> Result<Page<Operation>> {
         self.inner.operations(before, limit).await
+    }
+
+    async fn last_done_operation(&self, kind: OperationKind) -> Result<Option<Operation>> {
+        self.inner.last_done_operation(kind).await
     }
 
     async fn claim_operation(
@@ -195,6 +202,10 @@ impl AdministrationStore for CrashingAdministration {
 
     async fn audit(&self, before: Option<AuditId>, limit: u32) -> Result<Page<AuditEntry>> {
         self.inner.audit(before, limit).await
+    }
+
+    async fn intents(&self, query: &IntentQuery) -> Result<Page<Intent>> {
+        self.inner.intents(query).await
     }
 
     async fn retained_files(

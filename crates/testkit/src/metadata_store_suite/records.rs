@@ -226,3 +226,25 @@ pub async fn children_are_listed_by_key(store: Store) {
             .all(|record| record.parent.as_ref() == Some(&parent))
     );
 }
+
+/// Those that there are of those that are asked for, each once, whatever characters their ids have.
+pub async fn several_records_are_read_at_once(store: Store) {
+    let stage = Stage::new(store);
+    let keys = ["artifact/1", "artifact/2", "session/1", "artifact/3 ж"].map(record_key);
+    for key in &keys {
+        let mut record = sample_record(&key.to_string(), SAMPLE_OWNER, stage.now());
+        record.meta.insert("doc_id".to_owned(), json!(key.id()));
+        stage.store.put_record(&record, None).await.expect("made");
+    }
+    let asked = [&keys[0], &keys[2], &keys[3], &record_key("artifact/none")].map(Clone::clone);
+    let mut found = stage.store.records(&asked).await.expect("an answer");
+    found.sort_by(|a, b| a.key.cmp(&b.key));
+    let mut expected = Vec::new();
+    for key in [&keys[0], &keys[3], &keys[2]] {
+        expected.extend(stage.store.record(key).await.expect("an answer"));
+    }
+    expected.sort_by(|a, b| a.key.cmp(&b.key));
+    assert_eq!(found, expected);
+    assert_eq!(found.len(), 3);
+    assert_eq!(stage.store.records(&[]).await.expect("an answer"), []);
+}

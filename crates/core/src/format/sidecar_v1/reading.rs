@@ -1,14 +1,16 @@
 //! Reading sidecars, with every rule that a row of ours keeps.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
-use super::{SIDECAR_BYTES_MAX, SIDECAR_STATES, SidecarDerivativeV1, SidecarTrashV1, SidecarV1};
+use super::{ELSEWHERE, SIDECAR_BYTES_MAX, SIDECAR_STATES, SidecarDerivativeV1, SidecarTrashV1, SidecarV1};
 use crate::derivative::{Derivative, DerivativeOutcome};
 use crate::error::Refusal;
 use crate::file::{Declared, File, FileError, FileState, Hold, Staged, Trash, Verified};
 use crate::format::{digest, invalid, media_type, named, no_nul, record_key};
 use crate::id::FileId;
-use crate::key::staging_key;
+use crate::key::{derivative_base, staging_key};
 use crate::record::Record;
 use crate::upload::{Upload, UploadMethod};
 
@@ -172,11 +174,15 @@ impl SidecarDerivativeV1 {
         }
         let outcome = match (&self.suffix, &self.content_type, self.size_bytes, &self.error) {
             (Some(suffix), Some(content_type), Some(size_bytes), None) => {
+                let (base, suffix) = match suffix.strip_prefix(ELSEWHERE) {
+                    Some(suffix) => (derivative_base(&file.key), suffix),
+                    None => (Cow::Borrowed(file.key.as_str()), suffix.as_str()),
+                };
                 if !suffix.starts_with('.') {
                     return Err(invalid("a derivative does not stand beside its file"));
                 }
                 DerivativeOutcome::Made {
-                    key: format!("{}{suffix}", file.key),
+                    key: format!("{base}{suffix}"),
                     content_type: media_type(content_type)?,
                     size_bytes,
                     width: self.width,

@@ -12,8 +12,11 @@ use cloakroom_core::audit::AuditEntry;
 use cloakroom_core::file::File;
 use cloakroom_core::garbage::{Garbage, GarbageState};
 use cloakroom_core::id::{AuditId, FileId, OperationId, WorkerId};
-use cloakroom_core::operation::{Finding, Operation};
-use cloakroom_core::ports::administration::{AdministrationStore, Adoption, Totals, UnderWay, UsageCheck};
+use cloakroom_core::intent::Intent;
+use cloakroom_core::operation::{Finding, Operation, OperationKind};
+use cloakroom_core::ports::administration::{
+    AdministrationStore, Adoption, IntentQuery, Totals, UnderWay, UsageCheck,
+};
 use cloakroom_core::ports::metadata::{Page, Result};
 use cloakroom_core::ports::objects::ObjectPath;
 use cloakroom_core::record::{Record, RecordKey};
@@ -27,7 +30,7 @@ use super::pool::Attempt;
 use super::pool::Unknown::{RunAgain, Tell};
 use super::row::{self, Columns};
 use super::values::{Text, Time};
-use super::{PostgresStore, page};
+use super::{PostgresStore, intents, page};
 use crate::trimming::Trimmed;
 
 fn until(now: Timestamp, lease: SignedDuration) -> Timestamp {
@@ -158,6 +161,12 @@ impl AdministrationStore for PostgresStore {
     async fn operations(&self, before: Option<OperationId>, limit: u32) -> Result<Page<Operation>> {
         self.pool
             .read("operations", |c| operations::list(c, before, limit))
+            .await
+    }
+
+    async fn last_done_operation(&self, kind: OperationKind) -> Result<Option<Operation>> {
+        self.pool
+            .read("last_done_operation", |c| operations::last_done(c, kind))
             .await
     }
 
@@ -304,6 +313,10 @@ impl AdministrationStore for PostgresStore {
 
     async fn audit(&self, before: Option<AuditId>, limit: u32) -> Result<Page<AuditEntry>> {
         self.pool.read("audit", |c| stores::audit(c, before, limit)).await
+    }
+
+    async fn intents(&self, query: &IntentQuery) -> Result<Page<Intent>> {
+        self.pool.read("intents", |c| intents::list(c, query)).await
     }
 
     async fn retained_files(

@@ -84,6 +84,13 @@ pub(super) async fn list(
     Ok(page(row::all(&found, read)?, limit))
 }
 
+pub(super) async fn last_done(connection: Connection, kind: OperationKind) -> Outcome<Option<Operation>> {
+    let found = connection
+        .first(&connection.sql().last_done_operation, &[&kind.as_str()])
+        .await?;
+    found.as_ref().map(read).transpose()
+}
+
 /// Claims the operation of this id, or the oldest one that may be claimed.
 pub(super) async fn claim(
     connection: Connection,

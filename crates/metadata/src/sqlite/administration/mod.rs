@@ -12,8 +12,11 @@ use cloakroom_core::audit::AuditEntry;
 use cloakroom_core::file::File;
 use cloakroom_core::garbage::{Garbage, GarbageState};
 use cloakroom_core::id::{AuditId, FileId, OperationId, WorkerId};
-use cloakroom_core::operation::{Finding, Operation};
-use cloakroom_core::ports::administration::{AdministrationStore, Adoption, Totals, UnderWay, UsageCheck};
+use cloakroom_core::intent::Intent;
+use cloakroom_core::operation::{Finding, Operation, OperationKind};
+use cloakroom_core::ports::administration::{
+    AdministrationStore, Adoption, IntentQuery, Totals, UnderWay, UsageCheck,
+};
 use cloakroom_core::ports::metadata::{Page, Result};
 use cloakroom_core::ports::objects::ObjectPath;
 use cloakroom_core::record::{Record, RecordKey};
@@ -25,7 +28,7 @@ use uuid::Uuid;
 use super::failure::Outcome;
 use super::row::{self, micros};
 use super::session::Session;
-use super::{SqliteStore, files, page};
+use super::{SqliteStore, files, intents, page};
 use crate::trimming::Trimmed;
 
 fn until(now: Timestamp, lease: SignedDuration) -> Timestamp {
@@ -124,6 +127,13 @@ impl AdministrationStore for SqliteStore {
     async fn operations(&self, before: Option<OperationId>, limit: u32) -> Result<Page<Operation>> {
         self.read("operations", move |session| {
             operations::list(session, before, limit)
+        })
+        .await
+    }
+
+    async fn last_done_operation(&self, kind: OperationKind) -> Result<Option<Operation>> {
+        self.read("last_done_operation", move |session| {
+            operations::last_done(session, kind)
         })
         .await
     }
@@ -271,6 +281,12 @@ impl AdministrationStore for SqliteStore {
 
     async fn audit(&self, before: Option<AuditId>, limit: u32) -> Result<Page<AuditEntry>> {
         self.read("audit", move |session| stores::audit(session, before, limit))
+            .await
+    }
+
+    async fn intents(&self, query: &IntentQuery) -> Result<Page<Intent>> {
+        let query = query.clone();
+        self.read("intents", move |session| intents::list(session, &query))
             .await
     }
 

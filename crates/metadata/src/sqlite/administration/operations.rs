@@ -74,6 +74,10 @@ pub(super) fn list(session: &Session, before: Option<OperationId>, limit: u32) -
     ))
 }
 
+pub(super) fn last_done(session: &Session, kind: OperationKind) -> Outcome<Option<Operation>> {
+    session.first(&session.sql.last_done_operation, [kind.as_str()], read)
+}
+
 /// Claims the operation of this id, or the oldest one that may be claimed.
 pub(super) fn claim(
     session: &Session,
