@@ -194,7 +194,7 @@ impl From<ObjectError> for S3Error {
             ObjectError::NoSpace => {
                 Self::new("InsufficientStorage", "There is no space left for the object.")
             }
-            ObjectError::Unavailable(reason) => {
+            ObjectError::Unavailable(reason) | ObjectError::Denied(reason) => {
                 tracing::warn!(reason, "the object store is unavailable");
                 Self::new(
                     "ServiceUnavailable",

@@ -1,6 +1,7 @@
 //! Adapters of the object-store port: where bytes live, and how clients reach them.
 
 mod bucket_name;
+pub mod cloudfront;
 mod conditions;
 pub mod credentials;
 pub mod local;

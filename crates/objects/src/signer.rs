@@ -262,7 +262,6 @@ impl Signer for UrlSigner {
             pair("response-content-disposition", &presentation.content_disposition),
             pair("response-content-type", &presentation.content_type),
         ];
-        let window_seconds = (expires_in_seconds / 4).clamp(1, DOWNLOAD_WINDOW_SECONDS_MAX);
         self.presign(Grant {
             identity: &self.identity,
             method: Method::GET,
@@ -270,9 +269,14 @@ impl Signer for UrlSigner {
             query,
             headers: Vec::new(),
             expires_in_seconds,
-            signed_at: floor_to(now, window_seconds)?,
+            signed_at: floor_to(now, download_window(expires_in_seconds))?,
         })
     }
+}
+
+/// For how many seconds the URL of a download that is good for so many stays the same.
+pub(crate) fn download_window(expires_in_seconds: u32) -> u32 {
+    (expires_in_seconds / 4).clamp(1, DOWNLOAD_WINDOW_SECONDS_MAX)
 }
 
 fn pair(name: &str, value: impl Into<String>) -> (String, String) {
@@ -291,7 +295,8 @@ fn check_key(path: &ObjectPath) -> Result<(), CannotSign> {
     }
 }
 
-fn floor_to(time: Timestamp, seconds: u32) -> Result<Timestamp, CannotSign> {
+/// The last full multiple of so many seconds since 1970.
+pub(crate) fn floor_to(time: Timestamp, seconds: u32) -> Result<Timestamp, CannotSign> {
     let second = time.as_nanosecond().div_euclid(1_000_000_000) as i64;
     Timestamp::from_second(second - second.rem_euclid(seconds.into()))
         .map_err(|_| refused(SigningError::InvalidTime))

@@ -8,6 +8,7 @@ use cloakroom_core::collection::Collection;
 use cloakroom_core::error::{ErrorCode, Refusal};
 use cloakroom_core::job::RetryPolicy;
 use cloakroom_core::ports::administration::AdministrationStore;
+use cloakroom_core::ports::alerts::Alerts;
 use cloakroom_core::ports::clock::Clock;
 use cloakroom_core::ports::metadata::MetadataStore;
 use cloakroom_core::ports::objects::ObjectStore;
@@ -48,6 +49,8 @@ pub struct Policy {
     pub garbage_scan_every: SignedDuration,
     /// How long garbage is kept after it was found.
     pub garbage_keep_for: SignedDuration,
+    /// The version of the offer that users must have accepted before they upload.
+    pub offer: Option<String>,
 }
 
 impl Default for Policy {
@@ -67,6 +70,7 @@ impl Default for Policy {
             home_bucket: String::new(),
             garbage_scan_every: SignedDuration::from_hours(24),
             garbage_keep_for: SignedDuration::from_hours(24 * 7),
+            offer: None,
         }
     }
 }
@@ -97,6 +101,8 @@ pub struct App {
     pub processors: BTreeMap<String, Arc<dyn Processor>>,
     /// Pictures that are made when somebody asks for them.
     pub variants: Variants,
+    /// Where to tell what somebody should look at now.
+    pub alerts: Arc<dyn Alerts>,
     /// What configuration says.
     pub policy: Policy,
 }

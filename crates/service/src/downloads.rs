@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use cloakroom_core::access::{Action, Principal};
-use cloakroom_core::derivative::DerivativeOutcome;
+use cloakroom_core::derivative::{Derivative, DerivativeOutcome};
 use cloakroom_core::error::{ErrorCode, Refusal};
 use cloakroom_core::file::{File, FileState};
 use cloakroom_core::id::FileId;
@@ -15,16 +15,43 @@ use jiff::Timestamp;
 
 use crate::app::App;
 use crate::error::Result;
+use crate::measuring::Measured;
+
+/// URLs of a file and of what was made from it.
+#[derive(Clone, Debug)]
+pub struct Links {
+    /// The file.
+    pub original: SignedRequest,
+    /// Its derivatives, by name.
+    pub derivatives: Vec<(String, SignedRequest)>,
+}
 
 impl App {
     /// A URL for the bytes of a ready file. `inline` lets a browser show it, if the type is safe to show.
     pub async fn download(&self, principal: &Principal, id: FileId, inline: bool) -> Result<SignedRequest> {
+        let work = self.sign_file(principal, id, inline);
+        let whose = (principal.subject.as_str(), Some(id));
+        self.measured(Measured::Download, whose, work, |_| None).await
+    }
+
+    async fn sign_file(&self, principal: &Principal, id: FileId, inline: bool) -> Result<SignedRequest> {
         let file = self.file_for(principal, Action::Read, id).await?;
         readable(&file)?;
         self.admit(StorageAction::ReadBytes, &file.bucket)
             .map_err(|refusal| refusal.with("file_id", id.to_string()))?;
         let presentation = present(&file.filename, file.content_type(), inline);
-        self.sign_download(&file, &file.key, &presentation, principal)
+        let signed = self.sign_download(&file, &file.key, &presentation, principal)?;
+        tracing::info!(
+            event = "file_presigned",
+            operation = "download",
+            file_id = %file.id,
+            user_id = %principal.subject,
+            collection = %file.collection,
+            bucket = %file.bucket,
+            expires_at = %signed.expires_at,
+            "Download signed"
+        );
+        Ok(signed)
     }
 
     /// A URL for a derivative of a ready file. Made by us, so it may be shown.
@@ -56,6 +83,36 @@ impl App {
         };
         let presentation = present_derivative(&key, &content_type);
         self.sign_download(&file, &key, &presentation, principal)
+    }
+
+    /// URLs of a file that the caller may read and of what was made from it, both to be shown; `None` where its bytes are not
+    /// handed out.
+    pub fn links(
+        &self,
+        principal: &Principal,
+        file: &File,
+        derivatives: &[Derivative],
+    ) -> Result<Option<Links>> {
+        if readable(file).is_err() || self.admit(StorageAction::ReadBytes, &file.bucket).is_err() {
+            return Ok(None);
+        }
+        let presentation = present(&file.filename, file.content_type(), true);
+        let original = self.sign_download(file, &file.key, &presentation, principal)?;
+        let mut links = Links {
+            original,
+            derivatives: Vec::new(),
+        };
+        for one in derivatives {
+            if let DerivativeOutcome::Made {
+                key, content_type, ..
+            } = &one.outcome
+            {
+                let presentation = present_derivative(key, content_type);
+                let signed = self.sign_download(file, key, &presentation, principal)?;
+                links.derivatives.push((one.name.clone(), signed));
+            }
+        }
+        Ok(Some(links))
     }
 
     fn sign_download(
@@ -91,6 +148,7 @@ impl App {
             .get(&path, presentation, seconds, from)
             .inspect_err(|error| {
                 tracing::error!(event = "s3_presign_error", file_id = %file.id, %error, "signing failed");
+                self.alert_presign_error(file, error);
             })?;
         tracing::info!(
             event = "s3_presign_ok",
@@ -141,7 +199,7 @@ pub(crate) fn present_derivative(key: &str, content_type: &MediaType) -> Downloa
 }
 
 /// An attachment with its original name, unless it is asked for inline and safe to show (design §6).
-fn present(filename: &str, content_type: &MediaType, inline: bool) -> DownloadPresentation {
+pub(crate) fn present(filename: &str, content_type: &MediaType, inline: bool) -> DownloadPresentation {
     let kind = if inline && content_type.is_safe_inline() {
         "inline"
     } else {

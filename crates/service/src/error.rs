@@ -56,7 +56,8 @@ impl From<MetadataError> for ServiceError {
 impl From<ObjectError> for ServiceError {
     fn from(error: ObjectError) -> Self {
         match error {
-            ObjectError::Unavailable(reason) => Self::Unavailable(reason),
+            // The operator can mend either while we run.
+            ObjectError::Unavailable(reason) | ObjectError::Denied(reason) => Self::Unavailable(reason),
             ObjectError::NoSpace => Refusal::new(
                 ErrorCode::InsufficientStorage,
                 "The store is full; nothing was kept.",

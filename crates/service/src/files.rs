@@ -12,6 +12,7 @@ use jiff::SignedDuration;
 
 use crate::app::App;
 use crate::error::Result;
+use crate::measuring::Measured;
 use crate::uploads::{RACES_MAX, admit_metadata, validate_description, validate_filename};
 
 /// Longest page of a list.
@@ -63,6 +64,16 @@ impl App {
         let file = self.file_for(principal, Action::Read, id).await?;
         let derivatives = self.derivatives_of(&file).await?;
         Ok((file, derivatives))
+    }
+
+    /// Files that the caller was given, each with its derivatives.
+    pub async fn with_derivatives(&self, files: Vec<File>) -> Result<Vec<(File, Vec<Derivative>)>> {
+        let mut whole = Vec::with_capacity(files.len());
+        for file in files {
+            let derivatives = self.derivatives_of(&file).await?;
+            whole.push((file, derivatives));
+        }
+        Ok(whole)
     }
 
     /// A file's derivatives, without those that stayed behind when it moved.
@@ -185,6 +196,12 @@ impl App {
 
     /// Deletes: an open upload is given up, anything else goes to the trash. Deleting twice is deleting once.
     pub async fn delete_file(&self, principal: &Principal, id: FileId) -> Result<()> {
+        let work = Box::pin(self.delete_or_abort(principal, id));
+        let whose = (principal.subject.as_str(), Some(id));
+        self.measured(Measured::Delete, whose, work, |()| None).await
+    }
+
+    async fn delete_or_abort(&self, principal: &Principal, id: FileId) -> Result<()> {
         for _ in 0..RACES_MAX {
             let file = self.file_for(principal, Action::Write, id).await?;
             if file.state.is_open() {
@@ -205,7 +222,7 @@ impl App {
         Err(MetadataError::Conflict.into())
     }
 
-    /// Moves one file to the trash for as long as its collection says.
+    /// Moves one file to the trash for as long as its collection says; from a trash that keeps nothing it goes on at once.
     pub(crate) async fn trash(&self, file: &File, actor: &str) -> Result<()> {
         // A collection that is no longer configured still lets its files go, with the default deadline.
         let seconds = self
@@ -214,7 +231,14 @@ impl App {
             .map_or(7 * 24 * 60 * 60, |c| c.trash_seconds);
         let trash_for = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
         let transition = file.trash(trash_for, &self.occasion(actor))?;
-        self.commit_update(file, transition).await?;
+        let trashed = self.commit_update(file, transition).await?;
+        if trash_for.is_zero() {
+            match self.metadata.apply(trashed.purge(&self.occasion(actor))?).await {
+                // Somebody else was faster, or the sweeper will be: it is over its deadline.
+                Ok(()) | Err(MetadataError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Whether the database, the store and the scanner answer.
 
+pub mod storage;
+
 use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
@@ -36,6 +38,12 @@ impl App {
         };
         let (database, store, scanner) = join3(database, store, scanner).await;
         [database, store].into_iter().chain(scanner).collect()
+    }
+
+    /// Whether a bucket is there: one light question (S0: `head_bucket`).
+    pub async fn probe_bucket(&self, bucket: &str, pause: &Pause) -> Probe {
+        let answer = async { self.objects.bucket(bucket).await.map(drop) };
+        probe("bucket", answer, pause).await
     }
 }
 

@@ -10,7 +10,7 @@ use cloakroom_core::garbage::TOMBSTONE_FOR;
 use cloakroom_core::id::{FileId, IntentId, JobId};
 use cloakroom_core::intent::{Intent, IntentKind, IntentStatus};
 use cloakroom_core::job::{Job, JobKind, NewJob};
-use cloakroom_core::key::{move_of, tombstone_key};
+use cloakroom_core::key::{beside, derivative_base, move_of, tombstone_key};
 use cloakroom_core::ports::metadata::MetadataError;
 use cloakroom_core::ports::objects::{
     ListOptions, ObjectAttributes, ObjectError, ObjectPath, PutBody, PutOptions,
@@ -206,16 +206,34 @@ impl App {
         Ok(self.remove_confirm_note(&path.bucket, &path.key).await?)
     }
 
-    /// Sidecars and derivatives: everything whose key is that of the place and more, but for its tombstone.
+    /// Sidecars and derivatives: everything whose key is that of the place and more, but for its tombstone; and derivatives
+    /// that stand in a directory of their own.
     pub(crate) async fn remove_beside(&self, place: &ObjectPath) -> Result<(), AttemptError> {
         let tombstone = tombstone_key(&place.key);
+        self.remove_all(&place.bucket, &place.key, |key| key != tombstone)
+            .await?;
+        let base = derivative_base(&place.key);
+        if base == place.key {
+            return Ok(());
+        }
+        self.remove_all(&place.bucket, &base, |key| beside(&place.key, key).is_some())
+            .await
+    }
+
+    /// Removes what begins with this and a dot, and is meant, until there is nothing of it.
+    async fn remove_all(
+        &self,
+        bucket: &str,
+        base: &str,
+        is_meant: impl Fn(&str) -> bool,
+    ) -> Result<(), AttemptError> {
         let options = ListOptions {
-            prefix: format!("{}.", place.key),
+            prefix: format!("{base}."),
             limit: 1_000,
             ..ListOptions::default()
         };
         loop {
-            let page = match self.objects.list(&place.bucket, &options).await {
+            let page = match self.objects.list(bucket, &options).await {
                 Ok(page) => page,
                 Err(ObjectError::NoSuchBucket(_)) => return Ok(()),
                 Err(error) => return Err(error.into()),
@@ -223,15 +241,13 @@ impl App {
             let ours: Vec<_> = page
                 .objects
                 .into_iter()
-                .filter(|object| object.key != tombstone)
+                .filter(|object| is_meant(&object.key))
                 .collect();
             if ours.is_empty() {
                 return Ok(());
             }
             for object in ours {
-                self.objects
-                    .delete(&ObjectPath::new(&place.bucket, object.key))
-                    .await?;
+                self.objects.delete(&ObjectPath::new(bucket, object.key)).await?;
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::app::{App, Pause};
 use crate::error::{Result, ServiceError};
 use crate::holding::check_reason;
 use crate::operations::Run;
-use crate::processing::{Attempt, AttemptError, Progress, Unmeasured, WORKER, log_quarantined};
+use crate::processing::{Attempt, AttemptError, Progress, Unmeasured, WORKER};
 use crate::stores::Deed;
 use crate::tokens::require_admin;
 use crate::uploads::RACES_MAX;
@@ -237,7 +237,7 @@ impl App {
             .map_err(|refusal| AttemptError::Retry(refusal.to_string()))?;
         transition.fence = Some(Fence::Complete(job.lease()));
         let held_back = self.commit_update(&file, transition).await.map_err(uncommitted)?;
-        log_quarantined(&held_back);
+        self.tell_quarantined(&held_back);
         Ok(Attempt::Completed)
     }
 

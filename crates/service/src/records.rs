@@ -12,6 +12,7 @@ use cloakroom_core::storage::StorageAction;
 
 use crate::app::App;
 use crate::error::Result;
+use crate::offers::admit_record_type;
 use crate::uploads::RACES_MAX;
 
 /// Largest payload and meta of a record together, as JSON, in bytes.
@@ -67,6 +68,7 @@ impl App {
         put: PutRecord,
     ) -> Result<(Record, bool)> {
         check_size(&put)?;
+        admit_record_type(key)?;
         self.admit_records(StorageAction::Update)?;
         if let Some(Some(parent)) = &put.parent {
             self.check_parent(principal, key, parent).await?;

@@ -7,6 +7,7 @@
 //! | a sweep | a use case in the service | one line in [`janitor::SWEEPS`] |
 //! | an operation | `App::run_<kind>` in the service | one line in its dispatch |
 
+pub mod alerts;
 pub mod deliveries;
 mod election;
 pub mod janitor;

@@ -194,10 +194,13 @@ async fn conclude(app: &App, job: &Job, result: Result<Attempt, AttemptError>) {
             run_at: now,
             reason: "the file was changed at the same time".to_owned(),
         },
-        Err(AttemptError::Unavailable(reason)) => JobOutcome::Snooze {
-            run_at: after(UNAVAILABLE_WAIT),
-            reason,
-        },
+        Err(AttemptError::Unavailable(reason)) => {
+            app.alert_unavailable("what a job needs", &reason);
+            JobOutcome::Snooze {
+                run_at: after(UNAVAILABLE_WAIT),
+                reason,
+            }
+        }
         Err(AttemptError::Closed(reason)) => JobOutcome::Snooze {
             run_at: after(CLOSED_WAIT),
             reason,
@@ -206,6 +209,7 @@ async fn conclude(app: &App, job: &Job, result: Result<Attempt, AttemptError>) {
             if failures >= app.policy.retry.attempts_max || kills_workers(app, job) =>
         {
             tracing::error!(event = "job_dead", file_id = %job.file_id, operation = job.kind.as_str(), %error, "a job went to the dead-letter list");
+            app.alert_job_dead(job, &error);
             if job.kind == JobKind::ProcessFile
                 && let Err(error) = app.give_up_processing(job, &error).await
             {

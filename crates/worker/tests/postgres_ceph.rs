@@ -18,6 +18,8 @@ mod interruptions;
 mod main_job;
 #[path = "it/operations.rs"]
 mod operations;
+#[path = "it/originals.rs"]
+mod originals;
 #[path = "it/queue.rs"]
 mod queue;
 #[path = "it/rebuild/mod.rs"]

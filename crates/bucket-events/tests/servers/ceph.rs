@@ -38,6 +38,7 @@ async fn serve(instance: &Instance) -> u16 {
         keys: Vec::new(),
         algorithms: vec![Algorithm::RS256],
         expected: Expectations::default(),
+        ..AuthSettings::default()
     };
     let authenticator = Authenticator::new(settings, Arc::clone(&app.clock)).expect("no keys");
     let http = HttpSettings {

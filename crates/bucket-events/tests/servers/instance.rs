@@ -108,6 +108,7 @@ impl Instance {
             signals,
             collections: BTreeMap::from([("auto".to_owned(), Arc::new(auto))]),
             scanner: None,
+            alerts: Arc::new(cloakroom_core::ports::alerts::NoAlerts),
             processors: BTreeMap::new(),
             variants: Variants::default(),
             policy: Policy {

@@ -4,7 +4,7 @@ mod outages;
 
 use std::sync::Arc;
 
-use cloakroom_coordination::{Redis, RedisLeases, RedisRateLimiter};
+use cloakroom_coordination::{Redis, RedisLeases, RedisPresence, RedisRateLimiter};
 use cloakroom_core::ports::leases::Leases;
 use cloakroom_core::ports::limits::{Admission, Rate, RateLimiter as _};
 use cloakroom_testkit::servers;
@@ -102,4 +102,41 @@ async fn an_address_that_is_none_is_refused_without_repeating_it() {
     assert!(!format!("{refused:?} {refused}").contains("hush"));
     let known = Redis::new("redis://:hush@127.0.0.1:1").expect("an address");
     assert!(!format!("{known:?}").contains("hush"));
+}
+
+#[tokio::test]
+async fn a_process_is_found_until_it_says_no_more() {
+    let prefix = servers::unique_table_prefix();
+    let presence = RedisPresence::new(redis(), &prefix);
+    let client = ::redis::Client::open(servers::redis_url()).expect("an address");
+    let mut reader = client.get_multiplexed_async_connection().await.expect("Redis");
+    let mut read = async |command: &str, key: &str| -> Option<String> {
+        let mut command = ::redis::cmd(command);
+        command.arg(format!("{prefix}:nodes:{key}"));
+        command.query_async(&mut reader).await.expect("an answer")
+    };
+    let minute = SignedDuration::from_mins(1);
+    presence.announce("a", "{\"n\":1}", minute).await.expect("said");
+    presence.announce("b", "{}", minute).await.expect("said");
+    presence.announce("a", "{\"n\":2}", minute).await.expect("said");
+    assert_eq!(read("GET", "a").await.as_deref(), Some("{\"n\":2}"));
+    let left: i64 = read("PTTL", "a")
+        .await
+        .and_then(|text| text.parse().ok())
+        .expect("a time");
+    assert!(left > 50_000 && left <= 60_000, "{left}");
+    presence.withdraw("a").await.expect("taken back");
+    presence.withdraw("a").await.expect("taken back again");
+    assert_eq!(
+        (read("GET", "a").await, read("GET", "b").await.as_deref()),
+        (None, Some("{}"))
+    );
+    // Whoever dies says nothing more.
+    presence
+        .announce("b", "{}", SignedDuration::from_millis(1))
+        .await
+        .expect("said");
+    while read("GET", "b").await.is_some() {
+        tokio::task::yield_now().await;
+    }
 }

@@ -461,3 +461,35 @@ async fn virtual_hosts_name_buckets() {
     let request = format!("GET /{target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
     assert_eq!(harness.send(request.as_bytes()).await.body, b"content");
 }
+
+#[tokio::test]
+async fn containers_are_asked_whether_they_live_as_minio_is() {
+    let harness = Harness::start().await;
+    for path in ["/minio/health/live", "/minio/health/ready"] {
+        for method in ["GET", "HEAD"] {
+            let probe = harness.send(&harness.request(method, path, &[], b"")).await;
+            assert_eq!(
+                (probe.status, probe.body.as_slice()),
+                (200, &b""[..]),
+                "{method} {path}"
+            );
+        }
+        // With a signature it is a key in a bucket, as any other; without one nothing but this is answered.
+        harness
+            .signed("GET", path, &[], b"")
+            .await
+            .assert_refused(404, "NoSuchBucket");
+        for (method, target) in [
+            ("PUT", path.to_owned()),
+            ("DELETE", path.to_owned()),
+            ("GET", format!("{path}?acl")),
+        ] {
+            let refused = harness.send(&harness.request(method, &target, &[], b"")).await;
+            refused.assert_refused(403, "AccessDenied");
+        }
+    }
+    let refused = harness
+        .send(&harness.request("GET", "/minio/health", &[], b""))
+        .await;
+    refused.assert_refused(403, "AccessDenied");
+}

@@ -356,9 +356,7 @@ fn skipped(outcome: Result<Outcome>) -> Result<Outcome> {
             | ObjectError::Internal(_)
             | ObjectError::NotFound),
         ) => Ok(Outcome::Skipped(error.to_string())),
-        Err(ObjectError::Unavailable(reason)) if reason.contains(" 403 ") || reason.contains(" 405 ") => {
-            Ok(Outcome::Skipped(reason))
-        }
+        Err(ObjectError::Denied(reason)) => Ok(Outcome::Skipped(reason)),
         other => other,
     }
 }

@@ -132,7 +132,7 @@ impl S3Store {
                 .await
             {
                 Ok(completed) => break completed,
-                Err(error @ ObjectError::Unavailable(_)) => error,
+                Err(error @ (ObjectError::Unavailable(_) | ObjectError::Denied(_))) => error,
                 Err(error) => return Err(self.refused_write(error, path, conditions).await),
             };
             // Ceph has only a 500 for an upload that is no more.

@@ -41,7 +41,7 @@ fn of_answer(answer: ErrorAnswer, bucket: &str) -> ObjectError {
             ObjectError::PreconditionFailed("another write at the same time")
         }
         // The operator can mend this while we run; what was to be done waits.
-        (_, 401 | 403) => ObjectError::Unavailable(answer.to_string()),
+        (_, 401 | 403) => ObjectError::Denied(answer.to_string()),
         (_, 400..=499) => ObjectError::InvalidArgument(answer.to_string()),
         _ => ObjectError::Internal(answer.to_string()),
     }

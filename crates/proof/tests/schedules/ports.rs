@@ -12,8 +12,10 @@ use cloakroom_core::garbage::{Garbage, GarbageState};
 use cloakroom_core::id::{AuditId, FileId, IntentId, JobId, OperationId, ServiceTokenId, WorkerId};
 use cloakroom_core::intent::{Intent, IntentStatus};
 use cloakroom_core::job::{Job, JobKind, JobLease, JobOutcome, JobProgress, JobState, NewJob};
-use cloakroom_core::operation::{Finding, Operation};
-use cloakroom_core::ports::administration::{AdministrationStore, Adoption, Totals, UnderWay, UsageCheck};
+use cloakroom_core::operation::{Finding, Operation, OperationKind};
+use cloakroom_core::ports::administration::{
+    AdministrationStore, Adoption, IntentQuery, Totals, UnderWay, UsageCheck,
+};
 use cloakroom_core::ports::metadata::{
     Claim, ClaimedEvent, Delivery, EventLease, FileQuery, Inserted, MetadataError, MetadataStore, NewFile,
     Page, ServiceToken, Statistics, Usage,
@@ -218,12 +220,14 @@ gated! { AdministrationStore for GatedAdministration, Answer, lost, {}
         fn totals() -> Totals;
         fn operation(id: OperationId) -> Option<Operation>;
         fn operations(before: Option<OperationId>, limit: u32) -> Page<Operation>;
+        fn last_done_operation(kind: OperationKind) -> Option<Operation>;
         fn findings(id: OperationId, skip: u64, limit: u32) -> Page<Finding>;
         fn garbage(state: Option<GarbageState>, after: Option<(&ObjectPath, &str)>, limit: u32) -> Page<Garbage>;
         fn purgeable_garbage(before: Timestamp, limit: u32) -> Vec<Garbage>;
         fn stores() -> Vec<StoreState>;
         fn under_way(buckets: &[String]) -> UnderWay;
         fn audit(before: Option<AuditId>, limit: u32) -> Page<AuditEntry>;
+        fn intents(query: &IntentQuery) -> Page<Intent>;
         fn retained_files(
             collection: &str, created_before: Timestamp, unlinked: bool, after: Option<(Timestamp, FileId)>, limit: u32
         ) -> Page<File>;

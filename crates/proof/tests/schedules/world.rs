@@ -236,6 +236,7 @@ impl World {
             signals: Arc::clone(&self.signals) as _,
             collections: BTreeMap::from([("files".to_owned(), Arc::new(files))]),
             scanner: None,
+            alerts: Arc::new(cloakroom_core::ports::alerts::NoAlerts),
             processors: BTreeMap::new(),
             variants: Variants::default(),
             policy: Policy {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cloakroom_core::checksum::Sha256Digest;
 use cloakroom_core::derivative::{Derivative, DerivativeOutcome};
 use cloakroom_core::file::File;
+use cloakroom_core::key::{derivative_base, derivative_suffix};
 use cloakroom_core::ports::objects::{
     BodyError, Checksums, GetOptions, ObjectError, ObjectPath, ObjectRead, PutBody, PutOptions,
 };
@@ -33,10 +34,10 @@ impl App {
         // Variants stay behind, and go with the place.
         for mut derivative in derivatives.into_iter().filter(|one| !one.is_variant()) {
             if let DerivativeOutcome::Made { key, size_bytes, .. } = &mut derivative.outcome
-                && let Some(suffix) = key.strip_prefix(&file.key)
+                && let Some(suffix) = derivative_suffix(&file.key, key)
             {
                 let from = ObjectPath::new(&file.bucket, key.as_str());
-                let to = ObjectPath::new(&place.bucket, format!("{}{suffix}", place.key));
+                let to = ObjectPath::new(&place.bucket, format!("{}{suffix}", derivative_base(&place.key)));
                 match self.copy_checked(&from, &to, *size_bytes, None).await {
                     Ok(()) => *key = to.key,
                     // It can be made again; the file must not wait for it.

@@ -8,7 +8,7 @@ use cloakroom_core::format::sidecar_v1::{SIDECAR_BYTES_MAX, SidecarV1};
 use cloakroom_core::id::IntentId;
 use cloakroom_core::intent::{Intent, IntentKind, IntentStatus};
 use cloakroom_core::job::Job;
-use cloakroom_core::key::sidecar_key;
+use cloakroom_core::key::{derivative_base, derivative_suffix, sidecar_key};
 use cloakroom_core::ports::metadata::MetadataError;
 use cloakroom_core::ports::objects::{
     ObjectAttributes, ObjectError, ObjectPath, PutBody, PutOptions, WriteConditions,
@@ -193,9 +193,9 @@ impl App {
         derivatives.retain(|one| !one.is_variant());
         for derivative in &mut derivatives {
             if let DerivativeOutcome::Made { key: old, .. } = &mut derivative.outcome
-                && let Some(suffix) = old.strip_prefix(&file.key)
+                && let Some(suffix) = derivative_suffix(&file.key, old)
             {
-                *old = format!("{key}{suffix}");
+                *old = format!("{}{suffix}", derivative_base(key));
             }
         }
         Ok(derivatives)

@@ -7,7 +7,9 @@ use cloakroom_core::format::sidecar_v1::{SIDECAR_BYTES_MAX, SidecarV1};
 use cloakroom_core::format::tombstone_v1::TombstoneV1;
 use cloakroom_core::garbage::{Evidence, KeyKind, Verdict, judge, relation};
 use cloakroom_core::id::FileId;
-use cloakroom_core::key::{base_key, confirm_note_key, ids_in, sidecar_key, tombstone_key};
+use cloakroom_core::key::{
+    base_key, beside, confirm_note_key, derivative_base, ids_in, original_of, sidecar_key, tombstone_key,
+};
 use cloakroom_core::ports::objects::{GetOptions, ListOptions, ObjectError, ObjectInfo, ObjectPath};
 use jiff::SignedDuration;
 
@@ -92,6 +94,9 @@ impl App {
             .key
             .strip_suffix(rest)
             .map_or(path.key.as_str(), |place| place.trim_end_matches('.'));
+        // A thumbnail in a directory of its own is of the original, whose sidecar tells.
+        let original = original_of(place).filter(|_| base_key(place) != base_key(&file.key));
+        let place = original.as_deref().unwrap_or(place);
         let neighbours = self.neighbours(&ObjectPath::new(&path.bucket, place)).await?;
         let derivatives: Vec<Derivative> = self.metadata.derivatives(file.id).await?;
         let whole = file.has_sidecar() && self.is_whole(&file).await?;
@@ -121,12 +126,12 @@ impl App {
         kind: KeyKind<'_>,
         ids: &[FileId],
     ) -> Result<Look> {
-        let mut owners = kind.owners(&path.key).to_vec();
-        owners.dedup();
+        let owners = kind.owners(&path.key);
         let mut evidence = Evidence::default();
         let mut file_id = ids.last().copied();
         // Without an id of ours in its key nothing is ours.
         for owner in owners.into_iter().filter(|_| !ids.is_empty()) {
+            let owner = &*owner;
             let place = ObjectPath::new(&path.bucket, owner);
             let neighbours = self.neighbours(&place).await?;
             let object = self.stands(&place).await?;
@@ -221,7 +226,29 @@ impl App {
         }
         // Keys sort by their text: 10 comes before 9.
         found.epochs.sort_unstable();
+        found.others |= self.has_derivatives_elsewhere(place).await?;
         Ok(found)
+    }
+
+    /// Whether derivatives of an object stand where theirs do that are not beside it.
+    async fn has_derivatives_elsewhere(&self, place: &ObjectPath) -> Result<bool> {
+        let base = derivative_base(&place.key);
+        if base == place.key {
+            return Ok(false);
+        }
+        let options = ListOptions {
+            prefix: format!("{base}."),
+            limit: 100,
+            ..ListOptions::default()
+        };
+        match self.objects.list(&place.bucket, &options).await {
+            Ok(page) => Ok(page
+                .objects
+                .iter()
+                .any(|object| beside(&place.key, &object.key).is_some())),
+            Err(ObjectError::NoSuchBucket(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn file_of_sidecar(&self, path: &ObjectPath) -> Result<Option<FileId>> {

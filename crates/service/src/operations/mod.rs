@@ -13,8 +13,9 @@ use cloakroom_core::access::Principal;
 use cloakroom_core::audit::AuditEntry;
 use cloakroom_core::error::{ErrorCode, Refusal};
 use cloakroom_core::id::{AuditId, OperationId, WorkerId};
+use cloakroom_core::intent::Intent;
 use cloakroom_core::operation::{Finding, Operation, OperationKind, OperationState};
-use cloakroom_core::ports::administration::Totals;
+use cloakroom_core::ports::administration::{IntentQuery, Totals};
 use cloakroom_core::ports::metadata::Page;
 use jiff::SignedDuration;
 
@@ -176,6 +177,26 @@ impl App {
         require_admin(principal)?;
         let limit = limit.clamp(1, LIST_ITEMS_MAX);
         Ok(self.administration.audit(before, limit).await?)
+    }
+
+    /// The write-ahead log, newest first.
+    pub async fn intents(&self, principal: &Principal, query: IntentQuery) -> Result<Page<Intent>> {
+        require_admin(principal)?;
+        let limit = query.limit.clamp(1, LIST_ITEMS_MAX);
+        Ok(self
+            .administration
+            .intents(&IntentQuery { limit, ..query })
+            .await?)
+    }
+
+    /// The operation of a kind that was done last, as far back as operations are kept.
+    pub async fn last_done_operation(
+        &self,
+        principal: &Principal,
+        kind: OperationKind,
+    ) -> Result<Option<Operation>> {
+        require_admin(principal)?;
+        Ok(self.administration.last_done_operation(kind).await?)
     }
 
     /// Totals of the instance.

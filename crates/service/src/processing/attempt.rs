@@ -50,7 +50,8 @@ impl From<MetadataError> for AttemptError {
 impl From<ObjectError> for AttemptError {
     fn from(error: ObjectError) -> Self {
         match error {
-            ObjectError::Unavailable(reason) => Self::Unavailable(reason),
+            // A permission is given back without a word to us: what is to be done waits, as for a store that is away.
+            ObjectError::Unavailable(reason) | ObjectError::Denied(reason) => Self::Unavailable(reason),
             other => Self::Retry(other.to_string()),
         }
     }

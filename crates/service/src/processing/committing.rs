@@ -78,9 +78,26 @@ impl App {
         Err(AttemptError::Overtaken)
     }
 
+    /// For whoever looks after the instance.
+    pub(crate) fn tell_quarantined(&self, file: &File) {
+        let error = file.error.as_ref();
+        tracing::warn!(
+            event = "file_quarantined",
+            operation = "verify",
+            file_id = %file.id,
+            user_id = %file.owner,
+            bucket = %file.bucket,
+            error_code = error.map_or("", |error| error.code.as_str()),
+            status = "quarantined",
+            "File quarantined: {}",
+            error.map_or("", |error| error.message.as_str())
+        );
+        self.alert_quarantined(file);
+    }
+
     fn log_verified(&self, file: &File) {
         if file.state == FileState::Quarantined {
-            return log_quarantined(file);
+            return self.tell_quarantined(file);
         }
         let started_at = file.confirmed_at.unwrap_or(file.created_at);
         let duration_ms = self.now().duration_since(started_at).as_millis() as i64;
@@ -97,20 +114,4 @@ impl App {
         );
         metrics::histogram!("cloakroom_confirm_to_ready_seconds").record(duration_ms as f64 / 1000.0);
     }
-}
-
-/// For whoever looks after the instance.
-pub(crate) fn log_quarantined(file: &File) {
-    let error = file.error.as_ref();
-    tracing::warn!(
-        event = "file_quarantined",
-        operation = "verify",
-        file_id = %file.id,
-        user_id = %file.owner,
-        bucket = %file.bucket,
-        error_code = error.map_or("", |error| error.code.as_str()),
-        status = "quarantined",
-        "File quarantined: {}",
-        error.map_or("", |error| error.message.as_str())
-    );
 }

@@ -24,7 +24,6 @@ use cloakroom_core::ports::scanner::Holdup;
 use cloakroom_core::transition::{Fence, Transition};
 
 pub use self::attempt::{Attempt, AttemptError};
-pub(crate) use self::committing::log_quarantined;
 use self::committing::{Made, Outcome};
 pub use self::progress::Progress;
 pub(crate) use self::verification::Unmeasured;

@@ -42,6 +42,15 @@ impl Family {
         matches!(next, Some(Some(byte)) if byte <= b'.')
     }
 
+    /// Takes in a derivative that stands elsewhere than beside it.
+    pub(crate) fn take_derivative(&mut self, object: &ListedObject) {
+        if let Some(what @ Beside::Derivative { .. }) = beside(&self.key, &object.key)
+            && !self.derivatives.iter().any(|known| known.0 == object.key)
+        {
+            self.take(what, &object.key, object.size_bytes);
+        }
+    }
+
     /// Takes in what stands beside it.
     fn take(&mut self, what: Beside, key: &str, size_bytes: u64) {
         match what {

@@ -10,7 +10,9 @@ use cloakroom_core::id::{FileId, JobId};
 use cloakroom_core::intent::Intent;
 use cloakroom_core::job::{JobKind, NewJob};
 use cloakroom_core::key::Beside;
-use cloakroom_core::key::{STAGING_PREFIX, SYSTEM_PREFIX, attribute_file_of, beside, ids_in, sidecar_key};
+use cloakroom_core::key::{
+    STAGING_PREFIX, SYSTEM_PREFIX, attribute_file_of, beside, derivative_base, ids_in, sidecar_key,
+};
 use cloakroom_core::media::MediaType;
 use cloakroom_core::ports::administration::Adoption;
 use cloakroom_core::ports::objects::{GetOptions, ListedObject, ObjectError, ObjectPath};
@@ -132,6 +134,7 @@ impl App {
     }
 
     async fn restore_family(&self, bucket: &str, mut family: Family, known: &Known) -> Result<Outcome> {
+        self.add_derivatives_elsewhere(bucket, &mut family).await?;
         for look in 0..LOOKS_MAX {
             let path = ObjectPath::new(
                 bucket,
@@ -186,7 +189,31 @@ impl App {
             }
         }
         families.finish(&mut whole);
-        Ok(whole.into_iter().find(|family| family.key == key))
+        let mut family = whole.into_iter().find(|family| family.key == key);
+        if let Some(family) = &mut family {
+            self.add_derivatives_elsewhere(bucket, family).await?;
+        }
+        Ok(family)
+    }
+
+    /// Derivatives of an original stand in a directory of their own, which a listing comes to long after it.
+    async fn add_derivatives_elsewhere(&self, bucket: &str, family: &mut Family) -> Result<()> {
+        let base = derivative_base(&family.key);
+        if base == family.key {
+            return Ok(());
+        }
+        let prefix = format!("{base}.");
+        let mut after = None;
+        while let Some(page) = self.rebuild_page(bucket, &prefix, after).await? {
+            for object in &page.objects {
+                family.take_derivative(object);
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     async fn standing_bytes(&self, path: &ObjectPath) -> Result<Option<u64>> {

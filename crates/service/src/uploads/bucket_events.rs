@@ -13,6 +13,7 @@ use cloakroom_core::key::notified_staging_key;
 use self::notification::{Happening, Notification, Record};
 use super::RACES_MAX;
 use super::confirm::observed;
+use super::counting::count_confirmed;
 use crate::app::App;
 use crate::error::{Result, ServiceError};
 
@@ -234,8 +235,7 @@ impl App {
                         "A store told of an upload"
                     );
                     if outcome == RecordOutcome::Confirmed {
-                        metrics::counter!("cloakroom_uploads_confirmed_total", "collection" => file.collection)
-                            .increment(1);
+                        count_confirmed(&file.collection, info.size_bytes);
                     }
                     return Ok(outcome);
                 }

@@ -6,7 +6,7 @@ use cloakroom_core::JsonObject;
 use cloakroom_core::access::{Action, Principal};
 use cloakroom_core::checksum::Sha256Digest;
 use cloakroom_core::error::{ErrorCode, Refusal};
-use cloakroom_core::file::{File, FileState, ObservedObject, Staged, checksum_mismatch};
+use cloakroom_core::file::{File, FilePatch, FileState, ObservedObject, Staged, checksum_mismatch};
 use cloakroom_core::id::FileId;
 use cloakroom_core::ports::metadata::MetadataError;
 use cloakroom_core::ports::objects::{ChecksumAlgorithm, GetOptions, ObjectError, ObjectInfo, ObjectPath};
@@ -14,9 +14,12 @@ use cloakroom_core::record::RecordKey;
 use cloakroom_core::upload::{Upload, UploadMethod};
 
 use super::RACES_MAX;
+use super::counting::count_confirmed;
 use super::validate::admit_metadata;
 use crate::app::App;
+use crate::artifacts::ARTIFACT;
 use crate::error::{Result, ServiceError};
+use crate::measuring::Measured;
 
 /// What a client may add when it confirms.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +30,12 @@ pub struct ConfirmUpload {
     pub metadata: Option<JsonObject>,
     /// The SHA-256 that the bytes must have, if it was not declared before.
     pub checksum_sha256: Option<Sha256Digest>,
+    /// The size that the bytes must have, if it was not declared before.
+    pub size_bytes: Option<u64>,
+    /// The key that the client was told to upload to. Checked, and never used.
+    pub object_name: Option<String>,
+    /// The bucket that the client was told to upload to. Checked, and never used.
+    pub bucket_name: Option<String>,
 }
 
 /// A confirmed upload.
@@ -46,21 +55,32 @@ impl App {
         id: FileId,
         request: ConfirmUpload,
     ) -> Result<Confirmed> {
+        let work = Box::pin(self.confirm_or_repeat(principal, id, request));
+        let whose = (principal.subject.as_str(), Some(id));
+        self.measured(Measured::Upload, whose, work, |confirmed| Some(&confirmed.file))
+            .await
+    }
+
+    async fn confirm_or_repeat(
+        &self,
+        principal: &Principal,
+        id: FileId,
+        request: ConfirmUpload,
+    ) -> Result<Confirmed> {
         for _ in 0..RACES_MAX {
             let file = self.file_for(principal, Action::Write, id).await?;
             if !file.state.is_open() {
-                return already_confirmed(file);
+                return self.confirm_again(principal, file, request).await;
             }
             match self.confirm_open(principal, &file, &request).await {
                 Err(ConfirmError::LostRace) => {}
                 Err(ConfirmError::Other(error)) => {
-                    tracing::info!(
-                        event = "upload_confirm_refused",
-                        file_id = %id,
-                        user_id = %principal.subject,
-                        error_code = error.code().as_str(),
-                        "Upload failed: {}", error.code()
-                    );
+                    let (error_code, user_id) = (error.code().as_str(), &principal.subject);
+                    if let ServiceError::Refused(_) = error {
+                        tracing::info!(event = "upload_confirm_refused", file_id = %id, %user_id, error_code, "Upload failed: {error_code}");
+                    } else {
+                        tracing::error!(event = "upload_confirm_failed", file_id = %id, %user_id, error_code, %error, "Upload failed: {error}");
+                    }
                     return Err(error);
                 }
                 Ok(file) => {
@@ -72,6 +92,41 @@ impl App {
             }
         }
         Err(MetadataError::Conflict.into())
+    }
+
+    /// What was confirmed before stays as it is, but for a record that it hangs on from now on (S2: "or later").
+    async fn confirm_again(
+        &self,
+        principal: &Principal,
+        file: File,
+        request: ConfirmUpload,
+    ) -> Result<Confirmed> {
+        if let Some(upload) = self.metadata.upload(file.id).await? {
+            check_place(&file, &upload, &request)?;
+        }
+        let mut confirmed = already_confirmed(file)?;
+        let Some(record) = request.record else {
+            return Ok(confirmed);
+        };
+        match &confirmed.file.record {
+            Some(linked) if *linked == record => return Ok(confirmed),
+            Some(linked) => {
+                return Err(Refusal::new(
+                    ErrorCode::InvalidState,
+                    "The file hangs on another record already.",
+                )
+                .with("record", linked.to_string())
+                .into());
+            }
+            None => {}
+        }
+        let patch = FilePatch {
+            record: Some(Some(record)),
+            ..FilePatch::default()
+        };
+        let id = confirmed.file.id;
+        confirmed.file = self.update_file(principal, id, patch, None).await?;
+        Ok(confirmed)
     }
 
     /// Confirms on behalf of the sweeper or an observed upload, if the staging object is complete.
@@ -94,8 +149,7 @@ impl App {
         };
         match self.commit_confirm(transition, Some(&upload)).await {
             Ok(()) => {
-                metrics::counter!("cloakroom_uploads_confirmed_total", "collection" => collection.name.clone())
-                    .increment(1);
+                count_confirmed(&collection.name, info.size_bytes);
                 Ok(true)
             }
             Err(error) if error.code() == ErrorCode::Conflict => Ok(false),
@@ -115,11 +169,25 @@ impl App {
             .upload(file.id)
             .await?
             .ok_or_else(|| ServiceError::Internal(format!("file {} has no upload", file.id)))?;
+        check_place(file, &upload, request)?;
         let collection = self.collection(&file.collection)?;
         let Some(info) = self.staging_object(file, &upload).await? else {
             return Err(incomplete(&upload).into());
         };
         let mut file = file.clone();
+        if let Some(size) = request.size_bytes {
+            // Two claims that differ cannot both be what arrived.
+            if let Some(declared) = file.declared.size_bytes.filter(|declared| *declared != size) {
+                return Err(Refusal::new(
+                    ErrorCode::SizeMismatch,
+                    format!("{declared} bytes were declared before, and now {size}."),
+                )
+                .with("declared_size_bytes", declared)
+                .with("size_bytes", size)
+                .into());
+            }
+            file.declared.size_bytes = Some(size);
+        }
         if let Some(checksum) = request.checksum_sha256 {
             if let Some(declared) = file.declared.sha256
                 && declared != checksum
@@ -155,13 +223,12 @@ impl App {
             user_id = %principal.subject,
             file_size = info.size_bytes,
             bucket = %confirmed.bucket,
+            record = confirmed.record.as_ref().map(tracing::field::display),
+            artifact_id = confirmed.record.as_ref().filter(|record| record.kind() == ARTIFACT).map(RecordKey::id),
             status = "success",
             "Upload completed: {}", confirmed.id
         );
-        metrics::counter!("cloakroom_uploads_confirmed_total", "collection" => confirmed.collection.clone())
-            .increment(1);
-        metrics::histogram!("cloakroom_upload_size_bytes", "collection" => confirmed.collection.clone())
-            .record(info.size_bytes as f64);
+        count_confirmed(&confirmed.collection, info.size_bytes);
         Ok(confirmed)
     }
 
@@ -204,6 +271,24 @@ fn already_confirmed(file: File) -> Result<Confirmed> {
         .into()),
         _ => Ok(Confirmed { file, repeated: true }),
     }
+}
+
+/// Whether the client speaks of the place that it was given.
+fn check_place(file: &File, upload: &Upload, request: &ConfirmUpload) -> std::result::Result<(), Refusal> {
+    let told = [
+        ("object_name", &request.object_name, &upload.staging_key),
+        ("bucket_name", &request.bucket_name, &file.bucket),
+    ];
+    for (field, said, given) in told {
+        if said.as_ref().is_some_and(|said| said != given) {
+            return Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!("The field `{field}` is not what this upload was signed for."),
+            )
+            .with("field", field));
+        }
+    }
+    Ok(())
 }
 
 fn incomplete(upload: &Upload) -> Refusal {

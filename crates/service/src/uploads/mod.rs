@@ -3,6 +3,7 @@
 mod batch;
 mod bucket_events;
 mod confirm;
+mod counting;
 mod multipart;
 mod notes;
 mod observe;

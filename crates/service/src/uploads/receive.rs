@@ -85,6 +85,7 @@ impl App {
                     status = "error",
                     "Upload failed: {error}"
                 );
+                self.alert_upload_error(file, &error);
                 // The space comes free at once; a failure here is left to the sweeper.
                 if let Err(error) = self.abort_upload(principal, file.id).await {
                     tracing::warn!(file_id = %file.id, %error, "a failed upload waits for the sweeper");

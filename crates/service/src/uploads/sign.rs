@@ -25,6 +25,8 @@ use super::multipart::SignedPart;
 use super::validate::{admit_metadata, validate_description, validate_filename};
 use crate::app::App;
 use crate::error::{Result, ServiceError};
+use crate::measuring::Measured;
+use crate::offers::admit_record_type;
 
 /// Longest idempotency key, in bytes.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -102,8 +104,13 @@ pub(super) struct Prepared {
 impl App {
     /// Signs an upload. The answer is given after its row is durable.
     pub async fn sign_upload(&self, principal: &Principal, request: SignUpload) -> Result<SignedUpload> {
-        let prepared = self.prepare_upload(principal, request).await?;
-        self.issue(principal, prepared).await
+        let work = Box::pin(async {
+            let prepared = self.prepare_upload(principal, request).await?;
+            self.issue(principal, prepared).await
+        });
+        let whose = (principal.subject.as_str(), None);
+        self.measured(Measured::SignUpload, whose, work, |signed| Some(&signed.file))
+            .await
     }
 
     /// Every check, without a trace in the database.
@@ -114,6 +121,7 @@ impl App {
     ) -> Result<Prepared> {
         let collection = Arc::clone(self.collection(&request.collection)?);
         let content_type = admit_request(principal, &collection, &request)?;
+        self.admit_by_offer(principal).await?;
         self.admit(StorageAction::Create, &collection.bucket)?;
         let owner = Self::owner_of_new(principal, request.owner.as_deref())?;
         let method = self.upload_method(&collection, request.method, request.size_bytes)?;
@@ -211,6 +219,7 @@ impl App {
         }
         let ticket = self.ticket(&file, &upload, &collection).inspect_err(|error| {
             tracing::error!(event = "s3_presign_error", file_id = %file.id, %error, "signing failed");
+            self.alert_presign_error(&file, error);
         })?;
         tracing::info!(
             event = "file_presigned",
@@ -221,7 +230,7 @@ impl App {
             method = upload.method.as_str(),
             file_size = file.declared.size_bytes,
             repeated,
-            "Upload signed"
+            "Upload started: {}, size: {}", file.filename, size_in_words(file.declared.size_bytes)
         );
         metrics::counter!("cloakroom_uploads_signed_total", "collection" => file.collection.clone(), "method" => upload.method.as_str())
             .increment(1);
@@ -380,6 +389,7 @@ impl App {
         key: Option<&RecordKey>,
     ) -> Result<Option<Record>> {
         let Some(key) = key else { return Ok(None) };
+        admit_record_type(key)?;
         match self.metadata.record(key).await? {
             Some(record) if principal.may_record(Action::Write, &record) => Ok(None),
             Some(_) => Err(crate::records::record_not_found(key).into()),
@@ -503,6 +513,11 @@ fn check_idempotency_key(key: &str) -> Result<()> {
         .into());
     }
     Ok(())
+}
+
+/// A size as the log has it.
+fn size_in_words(size_bytes: Option<u64>) -> String {
+    size_bytes.map_or_else(|| "unknown".to_owned(), |size| size.to_string())
 }
 
 /// Equal requests have equal digests: every field that the row depends on, each with its length.

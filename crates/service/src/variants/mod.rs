@@ -93,6 +93,11 @@ impl Variants {
             flights: Mutex::default(),
         }))
     }
+
+    /// What addresses of ours are signed with, if anything.
+    pub(crate) fn key(&self) -> Option<&SigningKey> {
+        self.0.key.as_ref()
+    }
 }
 
 impl Default for Variants {
@@ -325,7 +330,7 @@ impl App {
 }
 
 /// The beginning of the window that a URL of so many seconds is signed in.
-fn window_begin(now: Timestamp, seconds: u32) -> Timestamp {
+pub(crate) fn window_begin(now: Timestamp, seconds: u32) -> Timestamp {
     let window = (i64::from(seconds) / 4).clamp(1, WINDOW_SECONDS_MAX);
     let second = now.as_second();
     Timestamp::from_second(second - second.rem_euclid(window)).unwrap_or(now)

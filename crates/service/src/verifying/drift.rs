@@ -7,7 +7,7 @@ use cloakroom_core::derivative::{Derivative, DerivativeOutcome};
 use cloakroom_core::file::{File, FileState};
 use cloakroom_core::format::sidecar_v1::{SIDECAR_BYTES_MAX, SidecarV1};
 use cloakroom_core::garbage::KeyKind;
-use cloakroom_core::key::sidecar_key;
+use cloakroom_core::key::{derivative_base, sidecar_key};
 use cloakroom_core::operation::Finding;
 use cloakroom_core::ports::objects::{GetOptions, ListOptions, ObjectError, ObjectPath};
 use futures_util::StreamExt;
@@ -182,15 +182,26 @@ impl App {
 
     async fn standing_beside(&self, file: &File) -> Result<Standing> {
         let mut standing = Standing::new();
+        self.add_standing(&file.bucket, file.key.clone(), &mut standing)
+            .await?;
+        let base = derivative_base(&file.key);
+        if base != file.key {
+            self.add_standing(&file.bucket, format!("{base}."), &mut standing)
+                .await?;
+        }
+        Ok(standing)
+    }
+
+    async fn add_standing(&self, bucket: &str, prefix: String, standing: &mut Standing) -> Result<()> {
         let mut options = ListOptions {
-            prefix: file.key.clone(),
+            prefix,
             limit: PAGE_MAX,
             ..ListOptions::default()
         };
         loop {
-            let page = match self.objects.list(&file.bucket, &options).await {
+            let page = match self.objects.list(bucket, &options).await {
                 Ok(page) => page,
-                Err(ObjectError::NoSuchBucket(_)) => return Ok(standing),
+                Err(ObjectError::NoSuchBucket(_)) => return Ok(()),
                 Err(error) => return Err(error.into()),
             };
             standing.extend(
@@ -200,7 +211,7 @@ impl App {
             );
             match page.next {
                 Some(next) => options.after = Some(next),
-                None => return Ok(standing),
+                None => return Ok(()),
             }
         }
     }
@@ -232,7 +243,7 @@ impl App {
         let mut read = match self.objects.get(path, &GetOptions::default()).await {
             Ok(read) => read,
             Err(ObjectError::NotFound) => return Ok(Ok(None)),
-            Err(error @ ObjectError::Unavailable(_)) => return Err(error.into()),
+            Err(error @ (ObjectError::Unavailable(_) | ObjectError::Denied(_))) => return Err(error.into()),
             Err(error) => return Ok(Err(error.to_string())),
         };
         let (mut hash, mut size_bytes) = (Sha256::new(), 0_u64);

@@ -67,6 +67,7 @@ impl App {
             return Ok(Some(finding_at("object_unknown", path, None, detail)));
         }
         for owner in kind.owners(&path.key) {
+            let owner = &*owner;
             let tombstone = ObjectPath::new(&path.bucket, tombstone_key(owner));
             if self.newest_epoch(&path.bucket, owner).await?.is_some()
                 || self.size_of(&tombstone).await?.is_some()

@@ -7,7 +7,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// A name that leads nowhere but into somebody's own network.
 #[derive(Debug, thiserror::Error)]
-#[error("the name has private addresses only (webhooks.allow_private allows these)")]
+#[error("the name has private addresses only (allow_private allows these)")]
 pub(super) struct OnlyPrivate;
 
 /// Resolves names to public addresses alone. Connections are made to what it gives, so a name cannot change between the

@@ -29,6 +29,13 @@ pub enum TargetError {
     Client(String),
 }
 
+impl TargetError {
+    /// The same in the words of another table of settings than `webhooks`.
+    pub fn of(&self, table: &str) -> String {
+        self.to_string().replace("webhooks.", &format!("{table}."))
+    }
+}
+
 /// Where webhooks are posted to.
 #[derive(Clone)]
 pub struct Target {

@@ -11,6 +11,7 @@ use cloakroom_core::id::{FileId, OperationId, WorkerId};
 use cloakroom_core::job::JobState;
 use cloakroom_core::operation::{Finding, Operation, OperationKind};
 use cloakroom_core::ports::administration::AdministrationStore;
+use cloakroom_core::ports::alerts::{Alerts, NoAlerts};
 use cloakroom_core::ports::leases::Leases;
 use cloakroom_core::ports::metadata::MetadataStore;
 use cloakroom_core::ports::objects::{
@@ -129,6 +130,8 @@ pub struct Stores {
     pub collections: Vec<Collection>,
     /// What looks at bytes while they are measured.
     pub scanner: Option<Arc<dyn Scanner>>,
+    /// Where alerts go.
+    pub alerts: Arc<dyn Alerts>,
     /// What makes pictures while somebody waits.
     pub renderer: Option<Arc<dyn Renderer>>,
     pub clock: Arc<MockClock>,
@@ -160,6 +163,7 @@ impl Stores {
             bucket,
             collections: vec![],
             scanner: None,
+            alerts: Arc::new(NoAlerts),
             renderer: None,
             clock: Arc::new(MockClock::new()),
             random: Arc::new(SeededRandom::new(11)),
@@ -184,6 +188,7 @@ impl Stores {
             bucket: self.bucket.clone(),
             collections: self.collections.clone(),
             scanner: self.scanner.clone(),
+            alerts: Arc::clone(&self.alerts),
             renderer: self.renderer.clone(),
             clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),
@@ -241,6 +246,7 @@ impl Stores {
             signals: Arc::clone(&self.signals) as _,
             collections: collections.collect(),
             scanner: self.scanner.clone(),
+            alerts: Arc::clone(&self.alerts),
             processors: processors
                 .into_iter()
                 .map(|processor| (processor.name().to_owned(), processor))

@@ -12,7 +12,7 @@ use cloakroom_core::error::ErrorCode;
 use cloakroom_core::file::{File, FilePatch, FileState};
 use cloakroom_core::format::sidecar_v1::SidecarV1;
 use cloakroom_core::job::JobState;
-use cloakroom_core::key::sidecar_key;
+use cloakroom_core::key::{KeyTemplate, sidecar_key};
 use cloakroom_core::media::MediaType;
 use cloakroom_core::ports::objects::{GetOptions, ListOptions, ObjectPath};
 use cloakroom_core::ports::processor::{
@@ -77,6 +77,8 @@ impl Archive {
         stores.collections.push(Collection {
             retention,
             processors: vec!["previews".to_owned()],
+            // Derivatives move to a directory of their own there as well.
+            key_template: KeyTemplate::parse("papers/originals/{uuid}.{ext}").expect("a template"),
             ..Collection::new("papers", &stores.bucket)
         });
         Self { stores, cold }

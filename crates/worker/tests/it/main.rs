@@ -1,5 +1,6 @@
 //! The main job over real stores: SQLite and local files. The same tests run on the other pairs as `tests/<pair>`.
 
+mod alerts;
 mod app;
 mod archive;
 mod bucket_events;
@@ -12,6 +13,7 @@ mod interruptions;
 mod main_job;
 mod modes;
 mod operations;
+mod originals;
 mod queue;
 mod rebuild;
 mod recovery;

@@ -7,4 +7,4 @@ mod notes;
 mod records;
 mod restoring;
 mod revisions;
-mod scene;
+pub mod scene;

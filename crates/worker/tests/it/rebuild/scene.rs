@@ -26,6 +26,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::app::{Process, Report, Stores, ann, object, person};
+use crate::originals::stores_of_originals;
 
 /// Makes a thumbnail and a fact of everything.
 pub struct Thumbnails;
@@ -160,7 +161,8 @@ impl Scene {
     }
 
     async fn made() -> Self {
-        let stores = Stores::new().await;
+        // Thumbnails stand in a directory of their own, the harder case.
+        let stores = stores_of_originals().await;
         let process = start(&stores);
         let app = &process.app;
         let bob = person("bob", Role::User);

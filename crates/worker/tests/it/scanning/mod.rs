@@ -1,7 +1,7 @@
 //! The virus scanner in the main job: what it finds is held back, what it has not seen waits, and a process may die in the
 //! middle of it.
 
-mod script;
+pub mod script;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
