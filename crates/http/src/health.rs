@@ -58,8 +58,8 @@ pub struct InfoBody {
     api: &'static str,
     /// Where its description is.
     openapi: &'static str,
-    /// Where its reference is.
-    docs: &'static str,
+    /// Where its reference is; `null` where there is none.
+    docs: Option<&'static str>,
 }
 
 /// What runs here, and where its parts are.
@@ -77,7 +77,7 @@ pub async fn get_info(State(state): State<HttpState>) -> Json<InfoBody> {
         version: state.settings.version.clone(),
         api: "/api/v1",
         openapi: "/openapi.json",
-        docs: "/docs",
+        docs: state.settings.docs.then_some("/docs"),
     })
 }
 
@@ -114,31 +114,12 @@ pub async fn get_readiness(State(state): State<HttpState>) -> Result<Json<Health
             "The server is stopping; ask another one.",
         ));
     }
-    let ask = async || {
-        Ok::<_, Infallible>(Arc::from(
-            state
-                .app
-                .probe(&|limit| Box::pin(tokio::time::sleep(limit)))
-                .await,
-        ))
-    };
-    let Ok(probes) = state.probes.get(state.app.now(), ask).await;
+    let probes = probes(&state).await;
     let failing: Vec<&str> = probes
         .iter()
         .filter(|probe| probe.is_vital && probe.error.is_some())
         .map(|probe| probe.name)
         .collect();
-    for probe in probes.iter() {
-        if let Some(error) = &probe.error {
-            // The text may name hosts and paths: for the log, not for whoever asks.
-            tracing::warn!(
-                event = "dependency_unhealthy",
-                dependency = probe.name,
-                error,
-                "a dependency does not answer"
-            );
-        }
-    }
     if failing.is_empty() {
         return Ok(Json(HealthBody {
             status: "ok",
@@ -151,6 +132,32 @@ pub async fn get_readiness(State(state): State<HttpState>) -> Result<Json<Health
         format!("No healthy answer from: {}.", failing.join(", ")),
     )
     .with("failing", failing))
+}
+
+/// What the dependencies answered, at most two seconds ago. What is wrong is said in the log.
+pub(crate) async fn probes(state: &HttpState) -> Arc<[Probe]> {
+    let ask = async || {
+        Ok::<_, Infallible>(Arc::from(
+            state
+                .app
+                .probe(&|limit| Box::pin(tokio::time::sleep(limit)))
+                .await,
+        ))
+    };
+    let Ok(probes) = state.probes.get(state.app.now(), ask).await;
+    for probe in probes.iter() {
+        if let Some(error) = &probe.error {
+            // The text may name hosts and paths: for the log, not for whoever asks.
+            tracing::warn!(
+                event = "dependency_unhealthy",
+                dependency = probe.name,
+                error,
+                "a dependency does not answer"
+            );
+            state.app.alert_unavailable(probe.name, error);
+        }
+    }
+    probes
 }
 
 fn stores(state: &HttpState) -> Vec<StoreHealthBody> {

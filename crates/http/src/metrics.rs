@@ -21,6 +21,11 @@ const DURATION_BUCKETS_SECONDS: &[f64] = &[
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
 ];
 
+/// Upper bounds of the histograms of sizes, in bytes: from an icon to the largest single PUT.
+const SIZE_BUCKETS_BYTES: &[f64] = &[
+    1e3, 1e4, 1e5, 5e5, 1e6, 5e6, 1e7, 2.5e7, 5e7, 1e8, 2.5e8, 5e8, 1e9, 5e9,
+];
+
 /// Installs the process-wide recorder and describes this crate's metrics. To be called once, by the binary.
 pub fn install() -> std::result::Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
@@ -28,6 +33,7 @@ pub fn install() -> std::result::Result<PrometheusHandle, BuildError> {
             Matcher::Suffix("_duration_seconds".to_owned()),
             DURATION_BUCKETS_SECONDS,
         )?
+        .set_buckets_for_metric(Matcher::Suffix("_size_bytes".to_owned()), SIZE_BUCKETS_BYTES)?
         .install_recorder()?;
     metrics::describe_counter!(
         "http_requests_total",
@@ -38,7 +44,26 @@ pub fn install() -> std::result::Result<PrometheusHandle, BuildError> {
         metrics::Unit::Seconds,
         "Time until the head of the answer, by method and route."
     );
+    metrics::describe_counter!("attachments_uploads_total", "Attachments that were uploaded.");
+    metrics::describe_histogram!(
+        "attachments_upload_size_bytes",
+        metrics::Unit::Bytes,
+        "Sizes of attachments that were uploaded."
+    );
     metrics::describe_gauge!("http_requests_in_flight", "Requests that are being answered.");
+    metrics::describe_counter!(
+        "cloakroom_storage_operations_total",
+        "Uploads signed and taken in, downloads signed, files deleted, by operation, status (success, refused, error) and error code."
+    );
+    metrics::describe_histogram!(
+        "cloakroom_storage_operation_duration_seconds",
+        metrics::Unit::Seconds,
+        "How long they took, by operation."
+    );
+    metrics::describe_gauge!(
+        "cloakroom_storage_operations_in_flight",
+        "How many are under way, by operation."
+    );
     Ok(handle)
 }
 

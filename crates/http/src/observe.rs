@@ -122,6 +122,8 @@ fn record(state: &HttpState, answer: (&'static str, &str, StatusCode), started: 
     let elapsed = started.elapsed();
     state.meters.count(answer, elapsed);
     let status = answer.2;
+    let percent = state.settings.alert_error_percent;
+    state.error_rate.observe(&state.app, status, percent);
     let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
     tracing::info!(
         event = "http_request",

@@ -15,12 +15,12 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{admin, bucket_events, collections, files, me, records, uploads, variants};
+use crate::api::{admin, bucket_events, collections, content, files, me, offer, records, uploads, variants};
 use crate::cross_origin::CrossOrigin;
 use crate::observe::{observe, observe_and_admit_scripts};
 use crate::problem::Problem;
 use crate::state::{HttpSettings, HttpState};
-use crate::{docs_page, health, metrics, openapi};
+use crate::{dialects, docs_page, health, metrics, openapi};
 
 /// How long a browser may remember a preflight answer.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(1);
@@ -52,6 +52,7 @@ fn api() -> OpenApiRouter<HttpState> {
         .routes(routes!(files::download::download_derivative))
         .routes(routes!(variants::sign_variant))
         .routes(routes!(variants::get_variant))
+        .routes(routes!(content::get_content))
         .routes(routes!(files::timeline::get_file_timeline))
         .routes(routes!(
             records::put_record,
@@ -62,6 +63,7 @@ fn api() -> OpenApiRouter<HttpState> {
         .routes(routes!(me::get_me))
         .routes(routes!(me::list_my_files))
         .routes(routes!(me::get_my_usage))
+        .routes(routes!(offer::get_my_offer, offer::accept_my_offer))
         .routes(routes!(bucket_events::receive_bucket_events))
         .routes(routes!(collections::list_collections))
         .routes(routes!(collections::get_collection))
@@ -96,17 +98,22 @@ fn api() -> OpenApiRouter<HttpState> {
         .routes(routes!(admin::garbage::trash_garbage))
         .routes(routes!(admin::audit::list_audit_entries))
         .routes(routes!(admin::audit::get_totals))
+        .routes(routes!(admin::wal::list_wal))
 }
 
 /// For whoever runs it; nobody has to sign in.
-fn operations() -> OpenApiRouter<HttpState> {
-    OpenApiRouter::new()
+fn operations(docs: bool) -> OpenApiRouter<HttpState> {
+    let router = OpenApiRouter::new()
         .routes(routes!(health::get_info))
         .routes(routes!(health::get_liveness))
         .routes(routes!(health::get_readiness))
         .routes(routes!(metrics::get_metrics))
-        .routes(routes!(get_openapi))
-        .routes(routes!(docs_page::get_docs))
+        .routes(routes!(get_openapi));
+    if docs {
+        router.routes(routes!(docs_page::get_docs))
+    } else {
+        router
+    }
 }
 
 /// The whole HTTP front.
@@ -152,8 +159,9 @@ pub fn document(settings: &HttpSettings) -> OpenApi {
 
 fn parts(settings: &HttpSettings) -> (Router<HttpState>, OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(openapi::base(settings))
-        .merge(operations())
+        .merge(operations(settings.docs))
         .nest("/api/v1", api())
+        .merge(dialects::routes(&settings.dialects, settings.debug))
         .split_for_parts();
     openapi::complete(&mut document);
     (router, document)

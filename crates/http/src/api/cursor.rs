@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cloakroom_core::id::{AuditId, FileId, JobId, OperationId};
+use cloakroom_core::id::{AuditId, FileId, IntentId, JobId, OperationId};
 use cloakroom_core::ports::metadata::Cursor;
 use cloakroom_core::ports::objects::ObjectPath;
 use jiff::Timestamp;
@@ -56,7 +56,7 @@ macro_rules! id_position {
     )*};
 }
 
-id_position!(JobId, OperationId, AuditId);
+id_position!(JobId, OperationId, AuditId, IntentId);
 
 /// After a piece of garbage.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -90,7 +90,7 @@ pub async fn list_my_files(
 ) -> Result<axum::Json<FileListBody>> {
     query.owner = Some(acting_for(&caller)?);
     let page = state.app.files(caller.principal(), query).await?;
-    Ok(axum::Json(page.into()))
+    Ok(axum::Json(FileListBody::of(page, &state)))
 }
 
 /// See what you use.
@@ -118,7 +118,8 @@ pub async fn get_my_usage(State(state): State<HttpState>, caller: Caller) -> Res
     }))
 }
 
-fn acting_for(caller: &Caller) -> Result<String> {
+/// Whose things are asked for.
+pub(crate) fn acting_for(caller: &Caller) -> Result<String> {
     Ok(caller
         .owner(None)?
         .unwrap_or_else(|| caller.principal().subject.clone()))

@@ -3,9 +3,11 @@
 pub mod admin;
 pub mod bucket_events;
 pub mod collections;
+pub mod content;
 pub(crate) mod cursor;
 pub mod files;
 pub mod me;
+pub mod offer;
 pub mod records;
 pub mod uploads;
 pub mod variants;

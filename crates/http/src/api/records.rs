@@ -148,5 +148,5 @@ pub async fn list_record_files(
     Query(query): Query<FileQuery>,
 ) -> Result<axum::Json<FileListBody>> {
     let page = state.app.files_of_record(caller.principal(), &key, query).await?;
-    Ok(axum::Json(page.into()))
+    Ok(axum::Json(FileListBody::of(page, &state)))
 }

@@ -15,10 +15,11 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use uuid::Uuid;
 
+use crate::dialects::beside;
 use crate::state::HttpState;
 
 /// What is encoded in a segment of a path: all but unreserved characters (RFC 3986 §2.3).
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
@@ -127,6 +128,10 @@ pub struct FileBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Vec<DerivativeBody>, required = false)]
     derivatives: Option<Vec<DerivativeBody>>,
+    /// Fields of a dialect that is spoken, beside these.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    beside: JsonObject,
 }
 
 /// A legal hold.
@@ -227,17 +232,27 @@ impl From<File> for FileBody {
             purge_at: file.trash.map(|trash| trash.purge_at),
             hold: None,
             derivatives: None,
+            beside: JsonObject::new(),
         }
     }
 }
 
 impl FileBody {
+    /// A file, with what the dialects that are spoken add to it.
+    pub fn of(file: File, state: &HttpState) -> Self {
+        let beside = beside(&state.settings.dialects, &file);
+        Self {
+            beside,
+            ..Self::from(file)
+        }
+    }
+
     /// A single file as this caller may see it: holds are for operators and administrators.
-    pub fn seen_by(principal: &Principal, file: File) -> Self {
+    pub fn seen_by(principal: &Principal, file: File, state: &HttpState) -> Self {
         let hold = file.hold.clone().filter(|_| principal.role >= Role::Operator);
         Self {
             hold: hold.map(HoldBody::from),
-            ..Self::from(file)
+            ..Self::of(file, state)
         }
     }
 

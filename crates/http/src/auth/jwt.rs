@@ -1,5 +1,7 @@
 //! Access tokens: JSON Web Tokens (RFC 7519), verified locally against configured keys.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom_core::access::{Credential, Principal, Role};
@@ -12,20 +14,32 @@ use serde_json::Value;
 use super::keys::KeyRing;
 use crate::problem::Problem;
 
-/// Clocks may differ by so much: `nbf` and `iat` may lie that far in the future. `exp` gets no leeway.
-const LEEWAY_SECONDS: f64 = 60.0;
+/// Clocks usually differ by less.
+const LEEWAY: Duration = Duration::from_mins(1);
 /// Longest `sub`, in bytes.
 const SUBJECT_BYTES_MAX: usize = 200;
 /// Longest name taken from a token, in characters.
 const NAME_CHARS_MAX: usize = 200;
 
 /// What a token must say beside being signed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Expectations {
     /// `iss` must be this one.
     pub issuer: Option<String>,
     /// `aud` must name one of these; empty checks nothing.
     pub audiences: Vec<String>,
+    /// How far `nbf` and `iat` may lie in the future: clocks differ. `exp` gets no leeway.
+    pub leeway: Duration,
+}
+
+impl Default for Expectations {
+    fn default() -> Self {
+        Self {
+            issuer: None,
+            audiences: Vec::new(),
+            leeway: LEEWAY,
+        }
+    }
 }
 
 /// A verified token.
@@ -123,7 +137,7 @@ pub(super) fn verify(
     if header.typ.as_deref().is_some_and(is_refresh) || claims.is_refresh() {
         return Err(invalid("This is a refresh token; send the access token.").into());
     }
-    let expires_at = claims.check_times(now)?;
+    let expires_at = claims.check_times(now, expected.leeway)?;
     claims.check_source(expected)?;
     Ok(VerifiedToken {
         principal: claims.principal()?,
@@ -140,8 +154,9 @@ impl Claims {
             .any(is_refresh)
     }
 
-    fn check_times(&self, now: Timestamp) -> Result<Timestamp, Problem> {
+    fn check_times(&self, now: Timestamp, leeway: Duration) -> Result<Timestamp, Problem> {
         let now_seconds = now.as_microsecond() as f64 / 1e6;
+        let latest = now_seconds + leeway.as_secs_f64();
         let exp = self
             .exp
             .ok_or_else(|| invalid("The token has no expiry (`exp`)."))?;
@@ -152,10 +167,10 @@ impl Claims {
             )
             .with_header(http::header::WWW_AUTHENTICATE, CHALLENGE));
         }
-        if self.nbf.is_some_and(|nbf| nbf > now_seconds + LEEWAY_SECONDS) {
+        if self.nbf.is_some_and(|nbf| nbf > latest) {
             return Err(invalid("The token is not valid yet (`nbf`)."));
         }
-        if self.iat.is_some_and(|iat| iat > now_seconds + LEEWAY_SECONDS) {
+        if self.iat.is_some_and(|iat| iat > latest) {
             return Err(invalid(
                 "The token was issued in the future (`iat`); check the clocks.",
             ));

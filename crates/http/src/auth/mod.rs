@@ -1,8 +1,10 @@
 //! Who is asking: access tokens verified locally, service tokens looked up by their digest. No network call.
 
 pub(crate) mod attempts;
+mod configured;
 mod jwt;
 mod keys;
+pub mod mock_sign_in;
 mod service_token;
 
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use http::request::Parts;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
+pub use configured::ConfiguredToken;
 pub use jsonwebtoken::Algorithm;
 pub use jwt::Expectations;
 pub use keys::{KeyError, KeySource};
@@ -54,6 +57,8 @@ pub struct AuthSettings {
     pub algorithms: Vec<Algorithm>,
     /// What tokens must say.
     pub expected: Expectations,
+    /// Service tokens that are not in the database.
+    pub service_tokens: Vec<ConfiguredToken>,
 }
 
 impl Default for AuthSettings {
@@ -62,6 +67,7 @@ impl Default for AuthSettings {
             keys: Vec::new(),
             algorithms: vec![Algorithm::RS256],
             expected: Expectations::default(),
+            service_tokens: Vec::new(),
         }
     }
 }
@@ -107,6 +113,12 @@ impl Authenticator {
     pub async fn authenticate(&self, app: &App, token: &str) -> Result<Arc<Principal>, Problem> {
         let digest: [u8; 32] = Sha256::digest(token).into();
         let now = self.clock.now();
+        if let Some(principal) = configured::find(&self.settings.service_tokens, &digest) {
+            // Where too many invalid tokens come from, those that were valid just before are let in.
+            let generation = self.ring.load().generation;
+            self.remember(digest, &principal, after(now, VERIFIED_FOR), generation);
+            return Ok(principal);
+        }
         if token.starts_with(SERVICE_TOKEN_PREFIX) {
             return self.service_tokens.authenticate(app, token, digest, now).await;
         }
@@ -177,15 +189,17 @@ impl Authenticator {
         )?;
         let principal = Arc::new(token.principal);
         let until = token.expires_at.min(after(now, VERIFIED_FOR));
-        self.verified.insert(
-            digest,
-            Verified {
-                principal: Arc::clone(&principal),
-                until,
-                generation: ring.generation,
-            },
-        );
+        self.remember(digest, &principal, until, ring.generation);
         Ok(principal)
+    }
+
+    fn remember(&self, digest: [u8; 32], principal: &Arc<Principal>, until: Timestamp, generation: u64) {
+        let verified = Verified {
+            principal: Arc::clone(principal),
+            until,
+            generation,
+        };
+        self.verified.insert(digest, verified);
     }
 
     /// Whether it is time to look at the key files; says yes to one caller per interval.

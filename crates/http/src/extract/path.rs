@@ -25,14 +25,14 @@ pub struct Parameters(RawPathParams);
 
 impl Parameters {
     /// The parameter of this name in the route's pattern.
-    fn get(&self, name: &str) -> Result<&str, Problem> {
+    pub(crate) fn get(&self, name: &str) -> Result<&str, Problem> {
         self.0
             .iter()
             .find_map(|(key, value)| (key == name).then_some(value))
             .ok_or_else(|| Problem::internal(format!("the route has no parameter {name}")))
     }
 
-    fn uuid(&self, name: &str) -> Result<Uuid, Problem> {
+    pub(crate) fn uuid(&self, name: &str) -> Result<Uuid, Problem> {
         let text = self.get(name)?;
         // The hyphenated form alone: one id has one spelling.
         let parsed = if text.len() == 36 {
@@ -111,6 +111,23 @@ impl FromPath for NamedPart {
         Ok(Self {
             file_id: FileId::from_path(parameters)?,
             name: parameters.get("name")?.to_owned(),
+        })
+    }
+}
+
+/// A file and its own name.
+pub struct NamedFile {
+    /// The file.
+    pub file_id: FileId,
+    /// The name.
+    pub filename: String,
+}
+
+impl FromPath for NamedFile {
+    fn from_path(parameters: &Parameters) -> Result<Self, Problem> {
+        Ok(Self {
+            file_id: FileId::from_path(parameters)?,
+            filename: parameters.get("filename")?.to_owned(),
         })
     }
 }

@@ -237,6 +237,7 @@ async fn issuer_and_audience_are_checked_when_configured() {
     options.auth.expected = Expectations {
         issuer: Some("https://id.test".to_owned()),
         audiences: vec!["files".to_owned(), "all".to_owned()],
+        ..Expectations::default()
     };
     let app = TestApp::with(options).await;
     let table = [
@@ -254,6 +255,25 @@ async fn issuer_and_audience_are_checked_when_configured() {
             "{changes}"
         );
     }
+}
+
+#[tokio::test]
+async fn how_far_clocks_may_differ_is_configured() {
+    let mut options = Options::default();
+    options.auth.expected.leeway = std::time::Duration::from_secs(5);
+    let app = TestApp::with(options).await;
+    for claim in ["nbf", "iat"] {
+        for (ahead, status) in [(5, 200), (6, 401)] {
+            let token = sign(&claims(json!({claim: NOW + ahead})));
+            assert_eq!(me(&app, &token).await.status, status, "{claim} {ahead}");
+        }
+    }
+    let late = me(&app, &sign(&claims(json!({"exp": NOW})))).await;
+    assert_eq!(
+        late.refusal(),
+        (401, "token_expired".to_owned()),
+        "exp has no leeway"
+    );
 }
 
 #[tokio::test]

@@ -18,6 +18,9 @@ const OPEN: &[&str] = &[
 /// Routes whose addresses are signed, and need no token.
 const SIGNED: &[&str] = &["GET /api/v1/variants/{file_id}"];
 
+/// Routes that show everybody what everybody may read, and nothing else.
+const PUBLIC: &[&str] = &["GET /api/v1/content/{file_id}/{filename}"];
+
 /// `(METHOD, path)` of every operation.
 pub async fn operations(app: &TestApp) -> Vec<(String, String)> {
     let document = app.get("", "/openapi.json").await.json();
@@ -43,6 +46,7 @@ fn fill(path: &str, file_id: &str) -> String {
         .replace("{type}", "message")
         .replace("{id}", "1")
         .replace("{name}", "thumbnail")
+        .replace("{filename}", "b.txt")
 }
 
 const NOWHERE: &str = "01999999-9999-7999-8999-999999999999";
@@ -66,6 +70,8 @@ async fn every_route_asks_for_a_token() {
         let route = format!("{method} {path}");
         if SIGNED.contains(&route.as_str()) {
             assert_eq!(answer.refusal(), (403, "invalid_signature".to_owned()));
+        } else if PUBLIC.contains(&route.as_str()) {
+            assert_eq!(answer.refusal(), (404, "file_not_found".to_owned()));
         } else if answer.status == 401 {
             assert_eq!(answer.refusal().1, "unauthenticated", "{method} {path}");
         } else {
@@ -110,7 +116,7 @@ async fn administrators_alone_get_into_admin() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 25);
+    assert_eq!(seen, 26);
 }
 
 /// The body without what names the request.
@@ -142,13 +148,13 @@ async fn a_foreign_file_and_a_missing_one_are_answered_alike() {
     for (method, path) in operations(&app)
         .await
         .into_iter()
-        // Those of administrators, and those that a signature opens, refuse before they look.
+        // Those of administrators refuse before they look, and so do those that are signed.
         .filter(|(_, path)| path.contains("{file_id}") && !path.contains("/admin/"))
         .filter(|(method, path)| !SIGNED.contains(&format!("{method} {path}").as_str()))
     {
         let body = match (method.as_str(), path.rsplit('/').next()) {
             ("POST", Some("parts")) => Some(json!({"part_numbers": [1]})),
-            ("POST", Some("variants")) => Some(json!({"w": 100})),
+            ("POST", Some("variants")) => Some(json!({"w": 320})),
             ("PATCH", _) => Some(json!({"description": "mine now"})),
             ("PUT" | "DELETE", Some("hold")) => Some(json!({"reason": "mine now"})),
             _ => None,
@@ -171,7 +177,7 @@ async fn a_foreign_file_and_a_missing_one_are_answered_alike() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 18);
+    assert_eq!(seen, 19);
     assert_eq!(
         app.get("ann", &format!("/api/v1/files/{ready}")).await.json()["description"],
         Value::Null

@@ -4,6 +4,7 @@ mod admin;
 mod administration;
 mod authentication;
 mod bucket_events;
+mod dialects;
 mod files;
 mod form;
 mod holds;

@@ -121,6 +121,8 @@ const TABLE: &[Row] = &[
         r#"{"w":320}"#, unless_archived("422 variants_not_offered")),
     // One that is there is handed out as files are, a new one is made while the store takes files in: see `variants`.
     ("get_variant", Ready, "", "/api/v1/variants/{file}?w=320", "", always("403 invalid_signature")),
+    // Of a collection that not everybody may read.
+    ("get_content", Ready, "", "/api/v1/content/{file}/a.txt", "", always("404 file_not_found")),
     ("hold_file", Ready, "olga", "/api/v1/files/{file}/hold", r#"{"reason":"Case 7."}"#, while_open("200")),
     ("release_file", Ready, "olga", "/api/v1/files/{file}/hold", "", while_open("409 invalid_state")),
     // The jobs that move a file ask again, and wait.
@@ -135,6 +137,9 @@ const TABLE: &[Row] = &[
     ("get_me", Nothing, "ann", "/api/v1/me", "", always("200")),
     ("list_my_files", Nothing, "ann", "/api/v1/me/files", "", always("200")),
     ("get_my_usage", Nothing, "ann", "/api/v1/me/usage", "", always("200")),
+    ("get_my_offer", Nothing, "ann", "/api/v1/me/offer", "", always("200")),
+    // None is in force here; an acceptance is a record.
+    ("accept_my_offer", Nothing, "ann", "/api/v1/me/offer", "{}", always("200")),
     ("list_collections", Nothing, "ann", "/api/v1/collections", "", always("200")),
     ("get_collection", Nothing, "ann", "/api/v1/collections/files", "", always("200")),
     ("get_info", Nothing, "", "/", "", always("200")),
@@ -178,6 +183,7 @@ const TABLE: &[Row] = &[
         r#"{"bucket":"bucket","key":"x"}"#, always("404 not_found")),
     ("list_audit_entries", Nothing, "ada", "/api/v1/admin/audit", "", always("200")),
     ("get_totals", Nothing, "ada", "/api/v1/admin/totals", "", always("200")),
+    ("list_wal", Nothing, "ada", "/api/v1/admin/wal", "", always("200")),
 ];
 
 /// An instance whose store is in `edit` by the database's word.

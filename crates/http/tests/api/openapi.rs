@@ -28,8 +28,10 @@ GET /api/v1/admin/service-tokens list_service_tokens
 GET /api/v1/admin/stores list_stores
 GET /api/v1/admin/stores/{name} get_store
 GET /api/v1/admin/totals get_totals
+GET /api/v1/admin/wal list_wal
 GET /api/v1/collections list_collections
 GET /api/v1/collections/{name} get_collection
+GET /api/v1/content/{file_id}/{filename} get_content
 GET /api/v1/files list_files
 GET /api/v1/files/{file_id} get_file
 GET /api/v1/files/{file_id}/derivatives/{name} download_derivative
@@ -38,6 +40,7 @@ GET /api/v1/files/{file_id}/status get_file_status
 GET /api/v1/files/{file_id}/timeline get_file_timeline
 GET /api/v1/me get_me
 GET /api/v1/me/files list_my_files
+GET /api/v1/me/offer get_my_offer
 GET /api/v1/me/usage get_my_usage
 GET /api/v1/records/{type}/{id} get_record
 GET /api/v1/records/{type}/{id}/files list_record_files
@@ -64,6 +67,7 @@ POST /api/v1/files/{file_id}/archive archive_file
 POST /api/v1/files/{file_id}/restore restore_file
 POST /api/v1/files/{file_id}/unarchive unarchive_file
 POST /api/v1/files/{file_id}/variants sign_variant
+POST /api/v1/me/offer accept_my_offer
 POST /api/v1/uploads sign_upload
 POST /api/v1/uploads/batch sign_uploads
 POST /api/v1/uploads/{file_id}/complete complete_upload

@@ -51,6 +51,7 @@ fn beside_process(app: &TestApp) -> App {
         signals: Arc::clone(&one.signals),
         collections: one.collections.clone(),
         scanner: one.scanner.clone(),
+        alerts: Arc::clone(&one.alerts),
         processors: one.processors.clone(),
         variants: one.variants.clone(),
         policy: one.policy.clone(),

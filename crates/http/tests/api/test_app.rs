@@ -11,6 +11,7 @@ use cloakroom_coordination::LocalRateLimiter;
 use cloakroom_core::collection::{Collection, Retention};
 use cloakroom_core::id::{FileId, WorkerId};
 use cloakroom_core::image::ImagePolicy;
+use cloakroom_core::ports::alerts::{Alerts, NoAlerts};
 use cloakroom_core::ports::clock::Clock;
 use cloakroom_core::ports::leases::Leases;
 use cloakroom_core::ports::objects::{ObjectAttributes, ObjectPath, ObjectStore, PutBody, PutOptions};
@@ -83,6 +84,10 @@ pub struct Options {
     pub stores: StoreRegistry,
     /// What makes pictures while somebody waits.
     pub variants: Variants,
+    /// Collections beside the usual ones.
+    pub collections: Vec<Collection>,
+    /// Where alerts go.
+    pub alerts: Arc<dyn Alerts>,
 }
 
 impl Default for Options {
@@ -94,6 +99,7 @@ impl Default for Options {
             }],
             algorithms: vec![Algorithm::RS256],
             expected: Expectations::default(),
+            ..AuthSettings::default()
         };
         let http = HttpSettings {
             version: "1.2.3".to_owned(),
@@ -106,6 +112,8 @@ impl Default for Options {
             policy: Policy::default(),
             stores: StoreRegistry::single([BUCKET]),
             variants: Variants::default(),
+            collections: Vec::new(),
+            alerts: Arc::new(NoAlerts),
         }
     }
 }
@@ -194,8 +202,9 @@ impl TestApp {
             clock: time.clone(),
             random,
             signals,
-            collections: collections(),
+            collections: collections(options.collections),
             scanner: None,
+            alerts: options.alerts,
             processors: BTreeMap::new(),
             variants: options.variants,
             policy: Policy {
@@ -398,7 +407,7 @@ pub fn sign_with(header: Header, claims: &Value, private: &str) -> String {
     jsonwebtoken::encode(&header, claims, &key.expect("a private key")).expect("a token")
 }
 
-fn collections() -> BTreeMap<String, Arc<Collection>> {
+fn collections(more: Vec<Collection>) -> BTreeMap<String, Arc<Collection>> {
     let files = Collection {
         description: "Anything.".to_owned(),
         ..Collection::new("files", BUCKET)
@@ -428,6 +437,7 @@ fn collections() -> BTreeMap<String, Arc<Collection>> {
     };
     [files, photos, scans]
         .into_iter()
+        .chain(more)
         .map(|one| (one.name.clone(), Arc::new(one)))
         .collect()
 }

@@ -8,3 +8,4 @@ pub mod owners;
 pub mod quarantine;
 pub mod service_tokens;
 pub mod stores;
+pub mod wal;

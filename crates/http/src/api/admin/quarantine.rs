@@ -56,7 +56,7 @@ pub async fn release_quarantined_file(
         .await?;
     Ok((
         StatusCode::ACCEPTED,
-        axum::Json(FileBody::seen_by(&principal, file)),
+        axum::Json(FileBody::seen_by(&principal, file, &state)),
     ))
 }
 
@@ -83,7 +83,7 @@ pub async fn rescan_file(
     let file = state.app.rescan_file_for(&principal, id).await?;
     Ok((
         StatusCode::ACCEPTED,
-        axum::Json(FileBody::seen_by(&principal, file)),
+        axum::Json(FileBody::seen_by(&principal, file, &state)),
     ))
 }
 

@@ -35,7 +35,7 @@ pub async fn archive_file(
     let file = state.app.archive_file(principal, id).await?;
     Ok((
         StatusCode::ACCEPTED,
-        axum::Json(FileBody::seen_by(principal, file)),
+        axum::Json(FileBody::seen_by(principal, file, &state)),
     ))
 }
 
@@ -63,6 +63,6 @@ pub async fn unarchive_file(
     let file = state.app.unarchive_file(principal, id).await?;
     Ok((
         StatusCode::ACCEPTED,
-        axum::Json(FileBody::seen_by(principal, file)),
+        axum::Json(FileBody::seen_by(principal, file, &state)),
     ))
 }

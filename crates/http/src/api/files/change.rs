@@ -95,7 +95,7 @@ pub async fn update_file(
         .await?;
     Ok((
         [(header::ETAG, etag(file.version))],
-        axum::Json(FileBody::from(file)),
+        axum::Json(FileBody::of(file, &state)),
     )
         .into_response())
 }
@@ -136,5 +136,5 @@ pub async fn restore_file(
     Path(id): Path<FileId>,
 ) -> Result<axum::Json<FileBody>> {
     let file = state.app.restore_file(caller.principal(), id).await?;
-    Ok(axum::Json(file.into()))
+    Ok(axum::Json(FileBody::of(file, &state)))
 }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::api::content::{CONTENT_PATH, content_url};
 use crate::auth::Caller;
 use crate::extract::path::NamedPart;
 use crate::extract::query::{FromQuery, Parameters};
@@ -52,10 +53,10 @@ pub enum Switch {
 pub struct DownloadParameters {
     /// Let a browser show the file, if its type is safe to show.
     #[param(value_type = Option<Switch>, inline)]
-    inline: bool,
+    pub(crate) inline: bool,
     /// Answer with a redirect to the bytes.
     #[param(value_type = Option<Switch>, inline)]
-    redirect: bool,
+    pub(crate) redirect: bool,
 }
 
 impl FromQuery for DownloadParameters {
@@ -84,7 +85,8 @@ impl FromQuery for DerivativeParameters {
     }
 }
 
-fn answer(signed: SignedRequest, redirect: bool, now: Timestamp) -> Result<Response> {
+/// Where the bytes are, or a redirect to them.
+pub(crate) fn answer(signed: SignedRequest, redirect: bool, now: Timestamp) -> Result<Response> {
     if !redirect {
         let body = DownloadBody {
             download_url: signed.url,
@@ -132,6 +134,16 @@ pub async fn download_file(
     Path(id): Path<FileId>,
     Query(how): Query<DownloadParameters>,
 ) -> Result<Response> {
+    if state.settings.cdn_url.is_some()
+        && let Some((url, expires_at)) = content_url(&state, &caller, id, CONTENT_PATH, how.inline).await?
+    {
+        let signed = SignedRequest {
+            url,
+            headers: Vec::new(),
+            expires_at,
+        };
+        return answer(signed, how.redirect, state.app.now());
+    }
     let signed = state.app.download(caller.principal(), id, how.inline).await?;
     answer(signed, how.redirect, state.app.now())
 }

@@ -46,7 +46,7 @@ pub async fn get_file(
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
     let cache = HeaderValue::from_static("private, no-cache");
-    let body = FileBody::seen_by(caller.principal(), file).with_derivatives(derivatives, &state);
+    let body = FileBody::seen_by(caller.principal(), file, &state).with_derivatives(derivatives, &state);
     Ok((
         [(header::ETAG, etag), (header::CACHE_CONTROL, cache)],
         axum::Json(body),

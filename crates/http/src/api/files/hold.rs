@@ -52,7 +52,7 @@ pub async fn hold_file(
 ) -> Result<axum::Json<FileBody>> {
     let principal = caller.principal();
     let file = state.app.hold_file(principal, id, &request.reason).await?;
-    Ok(axum::Json(FileBody::seen_by(principal, file)))
+    Ok(axum::Json(FileBody::seen_by(principal, file, &state)))
 }
 
 /// Why a hold ends.
@@ -99,5 +99,5 @@ pub async fn release_file(
 ) -> Result<axum::Json<FileBody>> {
     let principal = caller.principal();
     let file = state.app.release_file(principal, id, &why.reason).await?;
-    Ok(axum::Json(FileBody::seen_by(principal, file)))
+    Ok(axum::Json(FileBody::seen_by(principal, file, &state)))
 }

@@ -94,8 +94,9 @@ pub struct FileListBody {
     next_cursor: Option<String>,
 }
 
-impl From<Page<File>> for FileListBody {
-    fn from(page: Page<File>) -> Self {
+impl FileListBody {
+    /// A page, with what the dialects that are spoken add to its files.
+    pub(crate) fn of(page: Page<File>, state: &HttpState) -> Self {
         let last = page.items.last().filter(|_| page.more);
         let next_cursor = last.map(|file| {
             cursor::encode(&Cursor {
@@ -104,7 +105,11 @@ impl From<Page<File>> for FileListBody {
             })
         });
         Self {
-            files: page.items.into_iter().map(FileBody::from).collect(),
+            files: page
+                .items
+                .into_iter()
+                .map(|file| FileBody::of(file, state))
+                .collect(),
             next_cursor,
         }
     }
@@ -206,7 +211,7 @@ pub async fn list_files(
         query.owner = caller.owner(None)?;
     }
     let page = state.app.files(caller.principal(), query).await?;
-    Ok(axum::Json(page.into()))
+    Ok(axum::Json(FileListBody::of(page, &state)))
 }
 
 #[cfg(test)]

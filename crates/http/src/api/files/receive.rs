@@ -115,7 +115,7 @@ pub async fn receive_file(
     } else {
         StatusCode::CREATED
     };
-    Ok((status, axum::Json(FileBody::from(confirmed.file))).into_response())
+    Ok((status, axum::Json(FileBody::of(confirmed.file, &state))).into_response())
 }
 
 fn request(caller: &Caller, idempotency_key: Option<String>, form: &mut FileForm) -> Result<SignUpload> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use cloakroom_core::JsonObject;
 use cloakroom_core::access::Role;
 use cloakroom_core::file::{File, FileState};
 use cloakroom_core::id::FileId;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 use crate::api::wire::{FileErrorBody, state_schema};
 use crate::auth::Caller;
+use crate::dialects::{Dialect, status_beside};
 use crate::extract::Path;
 use crate::limits::StreamSlot;
 use crate::openapi::Refused;
@@ -54,6 +56,10 @@ pub struct StatusBody {
     updated_at: Timestamp,
     /// Grows with each change.
     version: u64,
+    /// Fields of a dialect that is spoken, beside these.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    beside: JsonObject,
 }
 
 /// Steps of a file on its way to `ready`.
@@ -111,7 +117,7 @@ impl ProcessingBody {
 }
 
 impl StatusBody {
-    fn new(file: &File, processing: Option<ProcessingBody>) -> Self {
+    fn new(file: &File, processing: Option<ProcessingBody>, spoken: &[Dialect]) -> Self {
         let step = match file.state {
             FileState::Pending | FileState::Uploading => Some(0),
             FileState::Uploaded => Some(1),
@@ -128,6 +134,7 @@ impl StatusBody {
             processing,
             updated_at: file.updated_at,
             version: file.version,
+            beside: status_beside(spoken, file),
         }
     }
 }
@@ -160,7 +167,7 @@ pub async fn get_file_status(
     let file = state.app.file(caller.principal(), id).await?;
     if !wants_stream(&headers) {
         let processing = processing(&state, &caller, &file).await?;
-        return Ok(axum::Json(StatusBody::new(&file, processing)).into_response());
+        return Ok(axum::Json(StatusBody::new(&file, processing, &state.settings.dialects)).into_response());
     }
     let seen = headers
         .get("last-event-id")
@@ -231,7 +238,8 @@ impl Watch {
                     self.told.clone_from(&processing);
                     if news || self.seen.is_none_or(|version| file.version > version) {
                         self.seen = Some(file.version);
-                        return Some((Ok(event(&file, processing)), self));
+                        let event = event(&file, processing, &self.state.settings.dialects);
+                        return Some((Ok(event), self));
                     }
                     if self.ended {
                         return None;
@@ -276,10 +284,10 @@ async fn processing(
     Ok(job.map(|job| ProcessingBody::of(job, state.app.now(), administrator)))
 }
 
-fn event(file: &File, processing: Option<ProcessingBody>) -> Event {
+fn event(file: &File, processing: Option<ProcessingBody>, spoken: &[Dialect]) -> Event {
     let event = Event::default().event("status").id(file.version.to_string());
     // Strings, numbers and `null`: serialising them cannot fail.
-    let data = serde_json::to_string(&StatusBody::new(file, processing)).unwrap_or_default();
+    let data = serde_json::to_string(&StatusBody::new(file, processing, spoken)).unwrap_or_default();
     event.data(data)
 }
 

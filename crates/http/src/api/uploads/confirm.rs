@@ -56,6 +56,7 @@ pub async fn confirm_upload(
         record: request.record.map(TryInto::try_into).transpose()?,
         metadata: request.metadata,
         checksum_sha256: request.checksum_sha256.as_deref().map(checksum).transpose()?,
+        ..ConfirmUpload::default()
     };
     let confirmed = state.app.confirm_upload(caller.principal(), id, request).await?;
     Ok(axum::Json(confirmed.file.into()))

@@ -101,19 +101,14 @@ fn default_collection() -> String {
 impl SignUploadRequest {
     /// In the service's words.
     pub fn into_service(self, caller: &Caller, key_header: Option<String>) -> Result<SignUpload> {
-        if self.size_bytes.is_some_and(|Whole(size)| size > OBJECT_BYTES_MAX) {
-            let message = format!("No file has more than {OBJECT_BYTES_MAX} bytes.");
-            return Err(Refusal::new(ErrorCode::InvalidRequest, message)
-                .with("field", "size_bytes")
-                .into());
-        }
+        let size_bytes = admit_size(self.size_bytes)?;
         let idempotency_key = idempotency_key(self.idempotency_key, key_header)?;
         Ok(SignUpload {
             owner: caller.owner(self.owner)?,
             collection: self.collection,
             filename: self.filename,
             content_type: self.content_type.as_deref().map(content_type).transpose()?,
-            size_bytes: self.size_bytes.map(|Whole(size)| size),
+            size_bytes,
             checksum_sha256: self.checksum_sha256.as_deref().map(checksum).transpose()?,
             record: self.record.map(TryInto::try_into).transpose()?,
             description: self.description,
@@ -128,8 +123,21 @@ impl SignUploadRequest {
     }
 }
 
+/// A declared size that a file can have.
+pub(crate) fn admit_size(size_bytes: Option<Whole>) -> Result<Option<u64>> {
+    match size_bytes {
+        Some(Whole(size)) if size > OBJECT_BYTES_MAX => {
+            let message = format!("No file has more than {OBJECT_BYTES_MAX} bytes.");
+            Err(Refusal::new(ErrorCode::InvalidRequest, message)
+                .with("field", "size_bytes")
+                .into())
+        }
+        size => Ok(size.map(|Whole(size)| size)),
+    }
+}
+
 /// The key of the body, else of the header; two that disagree are refused.
-fn idempotency_key(in_body: Option<String>, in_header: Option<String>) -> Result<Option<String>> {
+pub(crate) fn idempotency_key(in_body: Option<String>, in_header: Option<String>) -> Result<Option<String>> {
     let refused = |message: &str| {
         Err(Problem::new(ErrorCode::InvalidRequest, message).with("field", "idempotency_key"))
     };
@@ -197,7 +205,14 @@ pub struct SignedPartBody {
 }
 
 /// A JSON object in the order in which it was made: form fields have one.
-pub struct Pairs(Vec<(String, String)>);
+pub struct Pairs(pub(crate) Vec<(String, String)>);
+
+impl Pairs {
+    /// These, in this order.
+    pub(crate) fn new(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+}
 
 impl Serialize for Pairs {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
