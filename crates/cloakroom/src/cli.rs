@@ -67,7 +67,7 @@ enum Command {
 /// Where configuration is, for every command that needs it.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ConfigArgs {
-    /// Configuration file [default: cloakroom.toml, if there is one; environment: CLOAKROOM_CONFIG]
+    /// Configuration file [default: cloakroom.toml or cloakroom.yaml, if there is one; environment: CLOAKROOM_CONFIG]
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
     /// Directory that everything is kept in [default: ./data]

@@ -9,6 +9,7 @@ mod data_dir;
 mod dev;
 mod logging;
 mod observer;
+mod presence;
 mod process;
 mod runtime;
 mod stop;

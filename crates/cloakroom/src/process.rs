@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::ports::clock::Clock;
-use cloakroom_http::{AuthSettings, Authenticator};
+use cloakroom_http::{AuthSettings, Authenticator, HttpSettings};
 use cloakroom_service::App;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
@@ -81,6 +81,31 @@ impl Process {
         }
         let work = cloakroom_worker::run(app, leases, options, self.stop.clone());
         self.add("worker", work);
+        Ok(())
+    }
+
+    /// Tells alerts, where that is configured.
+    pub fn add_alerts(&mut self, instance: &mut Instance) {
+        if let Some(courier) = instance.alerts.take() {
+            let stop = self.stop.clone();
+            self.parts.spawn(async move {
+                let told = courier.run(stop).await;
+                ("alerts", told.map_err(|error| error.to_string()))
+            });
+        }
+    }
+
+    /// Says in Redis that this process is there, where there is one.
+    pub fn add_presence(
+        &mut self,
+        settings: &Settings,
+        instance: &Instance,
+        url: &str,
+    ) -> Result<(), Failure> {
+        if let Some(announcer) = wire::announcer(settings, url)? {
+            let said = announcer.run(Arc::clone(&instance.app), self.stop.clone());
+            self.add("presence", said);
+        }
         Ok(())
     }
 
@@ -192,7 +217,7 @@ pub fn http_state(
     settings: &Settings,
     instance: &Instance,
     authenticator: Authenticator,
-    public_url: &str,
+    http: HttpSettings,
     stop: &CancellationToken,
 ) -> Result<cloakroom_http::HttpState, Failure> {
     let prometheus = settings.metrics_enabled.then(cloakroom_http::metrics::install);
@@ -204,7 +229,7 @@ pub fn http_state(
     Ok(cloakroom_http::HttpState::new(
         Arc::clone(&instance.app),
         authenticator,
-        wire::http_settings(settings, public_url),
+        http,
         Arc::clone(&instance.limiter),
         prometheus,
         stop.clone(),

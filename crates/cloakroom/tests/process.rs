@@ -484,12 +484,12 @@ fn configuration_is_shown_with_its_sources_and_without_secrets() {
     assert!(!String::from_utf8_lossy(&output.stdout).contains("hush"));
     let mut command = home.command(&["config", "check", "--dev"]);
     let output = command
-        .env("ALERT_WEBHOOK_URL", "https://x")
+        .env("CLOAKROOM_SERVER_LISTN", "x")
         .output()
         .expect("started");
     let said = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(
-        output.status.success() && said.starts_with("note: ALERT_WEBHOOK_URL is not used by this version"),
+        output.status.success() && said.starts_with("note: CLOAKROOM_SERVER_LISTN is not a setting"),
         "{said}"
     );
 }

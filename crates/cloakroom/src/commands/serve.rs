@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use cloakroom_core::access::Role;
 use cloakroom_gateway::{CorsPolicy, Gateway, GatewayOptions, Timeouts};
+use cloakroom_http::HttpSettings;
+use cloakroom_http::auth::mock_sign_in::MockSignIn;
 use cloakroom_signing::Credentials;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -57,7 +59,7 @@ pub struct Args {
 /// Serves until told to stop.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let config = load(&args)?;
-    logging::start(config.settings.log_format, config.log_filter());
+    logging::start_as(&config.settings, config.log_filter())?;
     for notice in &config.notices {
         tracing::warn!(event = "configuration_notice", "{notice}");
     }
@@ -160,17 +162,24 @@ impl Server {
             }
         }
         let embedded = front.as_ref().map(|front| front.endpoint.clone());
-        let instance =
+        let mut instance =
             wire::open_app(config, data_dir.as_ref(), embedded.clone(), Preparation::Buckets).await?;
         let mut process = Process::new(settings.server_shutdown_grace.std());
         let keys = wire::auth_settings(settings, dev.as_ref());
         let authenticator = authenticator(keys, Arc::clone(&instance.app.clock))?;
-        let state = http_state(settings, &instance, authenticator, &api_url, process.stop())?;
+        let http = HttpSettings {
+            storage: wire::storage_facts(config, embedded.as_ref()),
+            mock_sign_in: dev.clone().map(|keys| MockSignIn::new(Arc::new(keys))),
+            ..wire::http_settings(settings, &api_url)
+        };
+        let state = http_state(settings, &instance, authenticator, http, process.stop())?;
         process.add_http("HTTP API", api_listener, state, Front::Whole);
         if let Some(S3Front { listener, endpoint }) = front {
             add_gateway(&mut process, settings, &instance, listener, &endpoint.credentials)?;
         }
         process.add_stores(settings, &instance);
+        process.add_presence(settings, &instance, &api_url)?;
+        process.add_alerts(&mut instance);
         if !args.no_worker {
             process.add_worker(settings, &instance)?;
         }

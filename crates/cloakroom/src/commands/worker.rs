@@ -43,7 +43,7 @@ pub struct Args {
 /// Works until told to stop.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let config = load(&args)?;
-    logging::start(config.settings.log_format, config.log_filter());
+    logging::start_as(&config.settings, config.log_filter())?;
     for notice in &config.notices {
         tracing::warn!(event = "configuration_notice", "{notice}");
     }
@@ -93,15 +93,22 @@ impl Worker {
             None => None,
         };
         let url = listener.as_ref().map(local_url).transpose()?;
-        let instance = wire::open_app(config, None, None, Preparation::Buckets).await?;
+        let mut instance = wire::open_app(config, None, None, Preparation::Buckets).await?;
         let mut process = Process::new(settings.server_shutdown_grace.std());
         if let (Some(listener), Some(url)) = (listener, &url) {
             // Nobody signs in here.
             let nobody = authenticator(AuthSettings::default(), Arc::new(SystemClock::default()))?;
-            let state = http_state(settings, &instance, nobody, url, process.stop())?;
+            let state = http_state(
+                settings,
+                &instance,
+                nobody,
+                wire::http_settings(settings, url),
+                process.stop(),
+            )?;
             process.add_http("health endpoint", listener, state, Front::HealthAlone);
         }
         process.add_stores(settings, &instance);
+        process.add_alerts(&mut instance);
         process.add_worker(settings, &instance)?;
         Ok(Self {
             process,

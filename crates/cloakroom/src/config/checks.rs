@@ -74,7 +74,17 @@ pub fn contradictions(settings: &Settings, dev: bool) -> Vec<Problem> {
             "variants.secret must have at least {TOKEN_CHARS_MIN} characters"
         )));
     }
+    if let Some(tokens) = &settings.auth_service_token
+        && (tokens.expose().split_whitespace()).any(|token| {
+            token.chars().count() < TOKEN_CHARS_MIN || !token.bytes().all(|b| b.is_ascii_graphic())
+        })
+    {
+        found.push(Problem(format!(
+            "auth.service_token must have at least {TOKEN_CHARS_MIN} characters, all of them visible ASCII"
+        )));
+    }
     found.extend(webhooks(settings).into_iter().map(Problem));
+    found.extend(alerts(settings).map(Problem));
     found.extend(ports(settings).map(Problem));
     found
 }
@@ -91,6 +101,14 @@ fn webhooks(settings: &Settings) -> Vec<String> {
     let target = target.err().map(|error| format!("webhooks.url {error}"));
     let keys = keys.err().map(|error| format!("webhooks.secret {error}"));
     target.into_iter().chain(keys).collect()
+}
+
+fn alerts(settings: &Settings) -> Option<String> {
+    let url = settings.alerts_webhook_url.as_ref()?;
+    let target = Target::new(url.expose(), settings.alerts_allow_private);
+    target
+        .err()
+        .map(|error| format!("alerts.webhook_url {}", error.of("alerts")))
 }
 
 fn schemes(settings: &Settings, found: &mut Vec<Problem>) {
@@ -192,7 +210,9 @@ pub fn missing_for_serving(config: &Config, dev: bool) -> Vec<Problem> {
     let mut missing = Vec::new();
     let no_keys = settings.auth_public_key_files.is_empty()
         && settings.auth_public_key.is_none()
-        && settings.auth_jwks_file.is_none();
+        && settings.auth_jwks_file.is_none()
+        // A backend with a token of its own needs no people's.
+        && settings.auth_service_token.is_none();
     if no_keys && !dev {
         missing.push(Problem(
             "no keys to check access tokens with: set auth.public_key_files, auth.public_key or auth.jwks_file, or start with --dev to try things out".to_owned(),

@@ -190,7 +190,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         name: "visibility",
         kind: "private or public-read",
-        doc: "Who may read the bytes of a ready file: who is allowed to. `public-read`, for everybody who knows the address, is refused by this version.",
+        doc: "Who may read the bytes of a ready file: who is allowed to, with a signed address; or with `public-read` everybody, without a token, at `/api/v1/content/{file_id}/{filename}`. Buckets stay closed either way.",
         set: |collection, raw| set(&mut collection.visibility, read_visibility(raw)),
         show: |collection| collection.visibility.as_str().to_owned(),
     },
@@ -415,12 +415,6 @@ pub fn contradictions(collection: &Collection, known_processors: &[&str]) -> Vec
     {
         found.push(("archive_after", "must be less than expire_after".to_owned()));
     }
-    if collection.visibility == Visibility::PublicRead {
-        found.push((
-            "visibility",
-            "public-read is not offered by this version".to_owned(),
-        ));
-    }
     found.extend(images::contradictions(&collection.images, &collection.processors));
     for name in &collection.processors {
         if !known_processors.contains(&name.as_str()) {
@@ -551,16 +545,12 @@ mod tests {
             size_bytes_max: 5,
             processors: vec!["image".into(), "magic".into()],
             required_processors: vec!["scan".into()],
-            visibility: Visibility::PublicRead,
             ..Collection::new("x", "bucket")
         };
         let fields: Vec<_> = contradictions(&collection, &["image"])
             .into_iter()
             .map(|found| found.0)
             .collect();
-        assert_eq!(
-            fields,
-            ["size_min", "visibility", "processors", "required_processors"]
-        );
+        assert_eq!(fields, ["size_min", "processors", "required_processors"]);
     }
 }

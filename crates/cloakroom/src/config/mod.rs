@@ -7,6 +7,7 @@ pub mod adapters;
 pub mod aliases;
 pub mod aws;
 pub mod checks;
+pub mod cloudfront;
 pub mod collections;
 pub mod layers;
 pub mod presets;
@@ -23,14 +24,14 @@ use cloakroom_core::collection::Collection;
 use cloakroom_worker::processors::BUILT_IN;
 
 use self::aws::AwsVariables;
-use self::layers::{Known, Layer, Problem, Said, Source, Variables, from_toml, from_variables, parse_dotenv};
+use self::layers::{Known, Layer, Problem, Said, Source, Variables, from_file, from_variables, parse_dotenv};
 use self::processors::ProcessorTable;
 use self::settings::{DESCRIPTORS, Descriptor, Settings};
 use self::stores::StoreTable;
 use self::values::Raw;
 
-/// The file that is read when nothing names another one.
-const FILE_NAME: &str = "cloakroom.toml";
+/// The files that are read when nothing names another one. There may be one of them.
+const FILE_NAMES: [&str; 3] = ["cloakroom.toml", "cloakroom.yaml", "cloakroom.yml"];
 /// Everything that configuration is read from.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
@@ -38,7 +39,7 @@ pub struct Inputs {
     pub config_file: Option<PathBuf>,
     /// The variables of the process.
     pub environment: Variables,
-    /// Where `.env` and `cloakroom.toml` are looked for.
+    /// Where `.env` and `cloakroom.toml` or `.yaml` are looked for.
     pub directory: PathBuf,
     /// Keys, values and names of flags.
     pub flags: Vec<(&'static str, String, &'static str)>,
@@ -127,6 +128,8 @@ pub fn load(inputs: &Inputs) -> Result<Config, Vec<Problem>> {
         .chain(processors.keys().map(String::as_str));
     let known: Vec<&str> = known.collect();
     let collections = layers.collections(&settings, &known, &stores, &mut origins, &mut problems);
+    problems.extend(cloudfront::cloudfront(&settings, &collections).err());
+    problems.extend(cloudfront::service_token_scope(&settings, &collections).err());
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -289,6 +292,9 @@ impl Layers {
             let mut sources: BTreeMap<&str, Source> = BTreeMap::new();
             if let Some(bucket) = &settings.s3_bucket {
                 collection.bucket.clone_from(&bucket.0);
+                // Whoever names the one bucket that there is has none for an archive.
+                collection.retention.archive_seconds = None;
+                collection.retention.archive_bucket = None;
                 sources.insert("bucket", Source::Setting("s3.bucket"));
             }
             // Its range was checked with the setting: at most seven days.
@@ -343,7 +349,7 @@ impl Layers {
     }
 }
 
-/// The configuration file: the one that is named, or `cloakroom.toml` if there is one.
+/// The configuration file: the one that is named, or the one of [`FILE_NAMES`] that there is.
 fn file_layer(inputs: &Inputs, dotenv: &Variables) -> Layer {
     let variable = |variables: &Variables| {
         variables
@@ -357,10 +363,22 @@ fn file_layer(inputs: &Inputs, dotenv: &Variables) -> Layer {
         .or_else(|| variable(&inputs.environment))
         .or_else(|| variable(dotenv));
     let must_exist = named.is_some();
-    let named = named.unwrap_or_else(|| PathBuf::from(FILE_NAME));
+    let named = match named {
+        Some(named) => named,
+        None => match usual_file(inputs) {
+            Ok(Some(name)) => PathBuf::from(name),
+            Ok(None) => return Layer::default(),
+            Err(problem) => {
+                return Layer {
+                    problems: vec![problem],
+                    ..Layer::default()
+                };
+            }
+        },
+    };
     let shown: &Path = &named;
     match std::fs::read_to_string(inputs.directory.join(&named)) {
-        Ok(text) => from_toml(&text, shown),
+        Ok(text) => from_file(&text, shown),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => Layer::default(),
         Err(error) => Layer {
             problems: vec![Problem(format!(
@@ -369,6 +387,18 @@ fn file_layer(inputs: &Inputs, dotenv: &Variables) -> Layer {
             ))],
             ..Layer::default()
         },
+    }
+}
+
+/// The one of [`FILE_NAMES`] that there is.
+fn usual_file(inputs: &Inputs) -> Result<Option<&'static str>, Problem> {
+    let is_there = |name: &&str| inputs.directory.join(name).exists();
+    let mut found = FILE_NAMES.into_iter().filter(is_there);
+    match (found.next(), found.next()) {
+        (Some(one), Some(other)) => Err(Problem(format!(
+            "there are {one} and {other}; remove one of them, or name one with --config"
+        ))),
+        (one, _) => Ok(one),
     }
 }
 

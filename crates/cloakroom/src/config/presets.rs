@@ -10,6 +10,7 @@ pub const DEFAULT_BUCKET: &str = "cloakroom";
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
+const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// The collections that are there without any configuration, with the limits of the founding documents.
 pub fn presets() -> Vec<Collection> {
@@ -20,6 +21,8 @@ pub fn presets() -> Vec<Collection> {
         documents(),
         photos(),
         reconciliation(),
+        reports(),
+        temp(),
     ]
 }
 
@@ -133,13 +136,55 @@ fn reconciliation() -> Collection {
         extensions: texts(&["csv", "xlsx"]),
         size_bytes_max: 100 * MIB,
         size_bytes_min: 1,
+        // Its browser flow sends a form; whoever knows type and size before is given a PUT by the dialect.
+        default_method: UploadMethod::Post,
         upload_expires_seconds: 60 * 60,
         download_expires_seconds: 2 * 60 * 60,
+        // "Archive completed reconciliation files after 30 days."
+        retention: Retention {
+            archive_seconds: Some(30 * DAY_SECONDS),
+            archive_bucket: Some("reconciliation-archive".to_owned()),
+            ..Retention::default()
+        },
         ..preset(
             "reconciliation",
             "reconciliation-files",
             "Tables to reconcile.",
             "{record_id}/{username}/{timestamp}_{uuid}.{ext}",
+        )
+    }
+}
+
+/// S2: what the application makes out of reconciled tables.
+fn reports() -> Collection {
+    Collection {
+        size_bytes_max: 100 * MIB,
+        download_expires_seconds: 2 * 60 * 60,
+        ..preset(
+            "reports",
+            "reconciliation-reports",
+            "Reports of reconciliations.",
+            "{record_id}/{timestamp}_{uuid}.{ext}",
+        )
+    }
+}
+
+/// S2: what is wanted for an hour alone. Its time counts from the end of the upload's URL, never before.
+fn temp() -> Collection {
+    Collection {
+        size_bytes_max: 100 * MIB,
+        upload_expires_seconds: 60 * 60,
+        trash_seconds: 60 * 60,
+        retention: Retention {
+            temporary: true,
+            expire_seconds: Some(2 * 60 * 60),
+            ..Retention::default()
+        },
+        ..preset(
+            "temp",
+            "temp-uploads",
+            "Files that are wanted for an hour alone.",
+            "temp/{username}/{timestamp}_{uuid}.{ext}",
         )
     }
 }
@@ -173,6 +218,8 @@ fn photos() -> Collection {
         size_bytes_max: 50 * MIB,
         size_bytes_min: 1,
         upload_expires_seconds: 5 * 60,
+        // "DELETE": the document's photos are gone when they are deleted.
+        trash_seconds: 0,
         ..preset(
             "photos",
             "complaint-photos",
@@ -194,6 +241,7 @@ mod tests {
             "complaints/{record_id}/originals/{file_id}.{ext}"
         );
         assert_eq!(by_name("photos").upload_expires_seconds, 300);
+        assert_eq!(by_name("photos").trash_seconds, 0);
         assert_eq!(by_name("photos").bucket, "complaint-photos");
         let photos = by_name("photos").images;
         let thumbnails: Vec<_> = photos.thumbnails.iter().map(|one| one.name.as_str()).collect();
@@ -211,6 +259,21 @@ mod tests {
         assert_eq!(by_name("reconciliation").upload_expires_seconds, 3600);
         assert_eq!(by_name("reconciliation").download_expires_seconds, 7200);
         assert_eq!(by_name("reconciliation").extensions, ["csv", "xlsx"]);
+        let tables = by_name("reconciliation");
+        assert_eq!(tables.success_action_status, 204);
+        assert_eq!(tables.default_method, UploadMethod::Post);
+        assert_eq!(tables.retention.archive_seconds, Some(30 * 24 * 60 * 60));
+        assert_eq!(
+            tables.retention.archive_bucket.as_deref(),
+            Some("reconciliation-archive")
+        );
+        let buckets = ["reconciliation", "reports", "temp"].map(|name| by_name(name).bucket);
+        assert_eq!(
+            buckets,
+            ["reconciliation-files", "reconciliation-reports", "temp-uploads"]
+        );
+        assert_eq!(by_name("temp").retention.unconfirmed(86_400), 3600);
+        assert_eq!(by_name("temp").retention.expire_seconds, Some(7200));
         assert_eq!(by_name("attachments").success_action_status, 200);
         assert_eq!(by_name("attachments").default_method, UploadMethod::Post);
         assert_eq!(by_name("attachments").content_types.len(), 10);

@@ -8,9 +8,10 @@ use cloakroom_metadata::TablePrefix;
 use cloakroom_signing::{Region, Secret};
 
 use super::values::{
-    BaseUrl, BucketAddressing, BucketName, CapabilityOverrides, DatabaseUrl, ListenAddress, LogFilter,
-    LogFormat, NatsUrl, Networks, Period, RateLimit, Raw, RedisUrl, SandboxPolicy, ScannerAddress,
-    ServerSideEncryption, Size, StoreKind, TokenAlgorithms, Value, WorkerListen,
+    BaseUrl, BucketAddressing, BucketName, CapabilityOverrides, CloudFrontPolicyChoice, DatabaseUrl,
+    Dialects, DocsPolicy, ListenAddress, LogFilter, LogFormat, NatsUrl, Networks, Period, RateLimit, Raw,
+    RedisUrl, SandboxPolicy, ScannerAddress, ServerSideEncryption, Size, StoreKind, TokenAlgorithms, Value,
+    WorkerListen,
 };
 
 /// One setting: what may be written, where, and what it means.
@@ -114,6 +115,9 @@ settings! {
     data_dir: PathBuf = "data_dir", "./data";
     /// More to see while looking for a mistake: more log lines, unless `log.level` says which.
     debug: bool = "debug", "false", aliases ["DEBUG"];
+    /// Founding documents whose paths are answered beside the native API: `artifacts`, `attachments`, `reconciliation`,
+    /// `element`, `photos`.
+    dialects: Dialects = "dialects", "", dev "artifacts,attachments,reconciliation,element,photos";
 
     /// Where the HTTP API listens. Containers set `0.0.0.0:8000`.
     server_listen: ListenAddress = "server.listen", "127.0.0.1:8000";
@@ -125,6 +129,8 @@ settings! {
     server_shutdown_grace: Period = "server.shutdown_grace", "30s", from "0s" to "30s";
     /// How long a start waits for a database and an S3 service that do not answer yet.
     server_startup_timeout: Period = "server.startup_timeout", "30s", from "0s" to "1h";
+    /// When the API reference at `/docs` is answered: `always`; `debug`, while `debug` is set; `never`.
+    server_docs: DocsPolicy = "server.docs", "always";
     /// Proxies whose `X-Forwarded-For` is believed. Empty: nobody's, and the address of the connection counts.
     server_trusted_proxies: Networks = "server.trusted_proxies", "";
 
@@ -210,6 +216,9 @@ settings! {
     /// Redis, where several nodes share the counters of rate limits and the janitor's lease. Empty: every node counts by
     /// itself, and the lease is in the database.
     redis_url: Option<RedisUrl> = "redis.url", "", aliases ["REDIS_URL"];
+    /// How long it stands in Redis after its last sign of life that this process serves the HTTP API, and where (service
+    /// discovery). `0s`: it does not say so.
+    redis_announce_ttl: Period = "redis.announce_ttl", "30s", from "0s" to "1h";
 
     /// How often one user may sign uploads.
     limits_sign_per_user: RateLimit = "limits.sign_per_user", "10/min", dev "0";
@@ -229,16 +238,43 @@ settings! {
     auth_issuer: Option<String> = "auth.issuer", "";
     /// Audience (`aud`) that access tokens must name. Empty: any.
     auth_audience: Option<String> = "auth.audience", "";
+    /// How far the clocks of issuers may be ahead of ours: `nbf` and `iat` of access tokens. `exp` counts to the second.
+    auth_leeway: Period = "auth.leeway", "1m", from "0s" to "1h";
     /// Algorithms that access tokens may be signed with.
     auth_algorithms: TokenAlgorithms = "auth.algorithms", "RS256";
+
+    /// A service token of a backend or a bot that configuration gives instead of the database, at least 16 characters; while it
+    /// is changed the new one and the old one, with a space between them.
+    auth_service_token: Option<Secret> = "auth.service_token", "", aliases ["BACKEND_SERVICE_TOKEN"];
+    /// Collections that it is good for.
+    auth_service_token_collections: Vec<String> = "auth.service_token_collections", "photos";
+
+    /// Address of a CloudFront distribution that downloads go through, such as `https://d111111abcdef8.cloudfront.net`; where it
+    /// stands before several buckets, `{bucket}` is where the bucket's name goes. Empty: downloads come from the store.
+    downloads_cloudfront_url: Option<BaseUrl> = "downloads.cloudfront_url", "";
+    /// Id that CloudFront gave the public key of the key pair that its URLs are signed with.
+    downloads_cloudfront_key_pair_id: Option<String> = "downloads.cloudfront_key_pair_id", "";
+    /// The private key of that pair: RSA of at least 2048 bits, in PEM.
+    downloads_cloudfront_private_key: Option<Secret> = "downloads.cloudfront_private_key", "";
+    /// What stands in such a URL: `canned`, its end alone; `custom`, a whole policy, which also says from when it is good.
+    downloads_cloudfront_policy: CloudFrontPolicyChoice = "downloads.cloudfront_policy", "canned";
+    /// Collections whose buckets the distribution stands before.
+    downloads_cloudfront_collections: Vec<String> = "downloads.cloudfront_collections", "photos";
 
     /// How long a signed upload may be used, for every collection that does not say so itself in the configuration.
     /// Empty: as its preset says.
     uploads_expires: Option<Period> = "uploads.expires", "", from "1s" to "7d", aliases ["S3_PRESIGN_EXPIRY_SECONDS_UPLOAD"];
     /// How long after its URL ended an upload that nobody confirmed is kept before it is swept.
     uploads_grace: Period = "uploads.grace", "24h", from "1m" to "365d";
+    /// Version of the offer (terms of use) that users must have accepted before they upload; a new version has to be accepted
+    /// anew. Empty: nothing has to be accepted.
+    uploads_offer: Option<String> = "uploads.offer", "";
     /// Bytes that one owner may store and have reserved. Empty: no limit.
     uploads_quota: Option<Size> = "uploads.quota", "";
+
+    /// Address of a content delivery network (CDN) that fetches from this program, at `server.public_url`: downloads lead there,
+    /// signed where the collection is private. Empty: downloads lead to the store.
+    downloads_cdn_url: Option<BaseUrl> = "downloads.cdn_url", "", aliases ["CDN_URL"];
 
     /// Where clamd listens: `host:port`, or the path of its Unix socket, such as `/run/clamav/clamd.ctl`. Empty: nothing is
     /// scanned.
@@ -288,8 +324,18 @@ settings! {
     /// Whether webhooks may go to private addresses, and over http: for a receiver in the same network.
     webhooks_allow_private: bool = "webhooks.allow_private", "false";
 
-    /// What URLs of variants are signed with, at least 16 characters, the same on every node. Empty: a key that follows from
-    /// `s3.secret_key`. Where there is neither, no variants are offered.
+    /// Address that alerts are posted to, as JSON: uploads that could not be stored, URLs that could not be signed, dependencies
+    /// that do not answer, dead jobs, quarantined files, many errors. Empty: there are none. It may hold a token and is not shown.
+    alerts_webhook_url: Option<Secret> = "alerts.webhook_url", "", aliases ["ALERT_WEBHOOK_URL"];
+    /// Whether alerts may go to a private address, and over http: for a receiver in the same network.
+    alerts_allow_private: bool = "alerts.allow_private", "false", dev "true";
+    /// Of each kind of alert at most one is sent in this time; the next one says how many were held back. `0s`: all of them.
+    alerts_interval: Period = "alerts.interval", "1m", from "0s" to "1d";
+    /// Share of answers in a minute that are errors of ours (status 5xx) from which on there is an alert, in percent.
+    alerts_error_percent: u32 = "alerts.error_percent", "5", from "1" to "100";
+
+    /// What URLs of variants, and downloads through `downloads.cdn_url`, are signed with, at least 16 characters, the same on
+    /// every node. Empty: a key that follows from `s3.secret_key`. Where there is neither, no variants are offered.
     variants_secret: Option<Secret> = "variants.secret", "";
     /// Variants that are made at the same time in this process.
     variants_at_once: u32 = "variants.at_once", "2", from "1" to "64";
@@ -345,6 +391,10 @@ settings! {
     /// How long the one worker that sweeps stays the one without a sign of life.
     worker_leader_lease: Period = "worker.leader_lease", "15s", from "1s" to "10m";
 
+    /// Time from which on a trial of the storage (`GET /health/storage`) counts as slow, and it as degraded: a write, a look, a
+    /// read, a list and a delete in its slowest bucket together.
+    health_storage_slow_after: Period = "health.storage_slow_after", "1s", from "10ms" to "1m";
+
     /// Attempts of a job in all, the first one included.
     retry_max_attempts: u32 = "retry.max_attempts", "3", from "1" to "100";
     /// Wait after the first failed attempt.
@@ -361,6 +411,13 @@ settings! {
     /// Which log lines are written: a level, or directives such as `info,cloakroom_worker=debug`. Empty: `debug` if
     /// `debug` is set, else `info`.
     log_level: Option<LogFilter> = "log.level", "", aliases ["RUST_LOG"];
+    /// A file that log lines go to as well, as JSON whatever `log.format` says. Of one process: each needs its own. Empty:
+    /// there is none.
+    log_file: Option<PathBuf> = "log.file", "";
+    /// Size beyond which the log file does not grow: then it becomes `<name>.1`, and a new one is begun.
+    log_file_max: Size = "log.file_max", "100MiB", from "1KiB" to "100GiB";
+    /// Log files that are kept beside the one that is written to.
+    log_files_kept: u32 = "log.files_kept", "5", from "0" to "1000";
     /// Whether requests and jobs are counted and timed for `/metrics`. Without it, only the numbers of files and jobs stand there.
     metrics_enabled: bool = "metrics.enabled", "true";
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::aliases::{COLLECTION_ALIASES, UNUSED};
+use super::aliases::COLLECTION_ALIASES;
 use super::collections::FIELDS;
 use super::presets::{DEFAULT_BUCKET, presets};
 use super::settings::{DESCRIPTORS, Descriptor, environment_name};
@@ -43,7 +43,7 @@ Everything has a default: `cloakroom serve --dev` needs no configuration. Values
 than the one before:
 
 1. the defaults below,
-2. a file: the one that `--config` or `CLOAKROOM_CONFIG` names, else `cloakroom.toml` in the working directory,
+2. a file: the one that `--config` or `CLOAKROOM_CONFIG` names, else `cloakroom.toml`, `cloakroom.yaml` or `cloakroom.yml` in the working directory,
 3. a file `.env` in the working directory,
 4. the environment,
 5. flags of the command line.
@@ -52,7 +52,7 @@ than the one before:
 at fault, and exit code 2 if there is one. `cloakroom config show` prints every value and where it comes from, secrets
 masked; `--json` is for machines.
 
-In the file, `server.listen` is `listen` in the table `[server]`. In the environment it is `CLOAKROOM_SERVER_LISTEN`;
+In the file, `server.listen` is `listen` in the table `[server]`, or in YAML below `server:`. In the environment it is `CLOAKROOM_SERVER_LISTEN`;
 the other names in the tables are those of earlier systems and mean the same. Two names of one setting that are both
 set must agree. An empty variable counts as absent. A secret may also come from a file: `S3_SECRET_KEY_FILE=/run/secrets/s3`
 instead of `S3_SECRET_KEY`; a line feed at its end is dropped.
@@ -97,7 +97,6 @@ pub fn markdown() -> String {
     out.push_str(&stores());
     out.push_str(&collections());
     out.push_str(&processors());
-    out.push_str(&unused());
     out
 }
 
@@ -242,23 +241,6 @@ See [Own processors](guides/own-processors.md).
             field.doc.trim(),
             capitalised(field.kind)
         );
-    }
-    out
-}
-
-fn unused() -> String {
-    let mut out = "
-## Variables without effect
-
-These variables of earlier systems are known and do nothing in this version. `config check` and the start of the server
-say so when one is set.
-
-| variable | why |
-|---|---|
-"
-    .to_owned();
-    for (name, reason) in UNUSED {
-        let _ = writeln!(out, "| `{name}` | {} |", capitalised(reason));
     }
     out
 }

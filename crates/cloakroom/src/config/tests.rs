@@ -247,7 +247,7 @@ fn collections_inherit_and_are_overridden() {
     );
     assert_eq!(config.collections["mine"].extensions, ["txt"]);
     assert_eq!(config.collections["mine"].bucket, "cloakroom");
-    assert_eq!(config.collections.len(), 7);
+    assert_eq!(config.collections.len(), presets::presets().len() + 1);
     assert_eq!(
         value_and_source(&config, "collections.photos.size_max"),
         ("1MiB".into(), "cloakroom.toml:2".into())
@@ -272,6 +272,12 @@ fn settings_for_all_collections_yield_to_their_own() {
         [bucket("photos"), bucket("documents"), bucket("reconciliation")],
         ["prod-files", "archive", "recon"]
     );
+    // One bucket is one bucket: no preset brings another for its archive.
+    assert_eq!(
+        config.collections["reconciliation"].retention.archive_bucket,
+        None
+    );
+    assert!(!config.buckets.contains("reconciliation-archive"));
     let expires = |name: &str| config.collections[name].upload_expires_seconds;
     assert_eq!([expires("photos"), expires("documents")], [120, 3600]);
     assert_eq!(
@@ -458,6 +464,31 @@ fn several_processes_need_what_they_share() {
 }
 
 #[test]
+fn a_yaml_file_is_weaker_than_the_environment_and_there_is_one_file() {
+    let yaml = "s3:\n  region: from-yaml\nlog:\n  format: json\n";
+    let loaded = fixture()
+        .file("cloakroom.yaml", yaml)
+        .environment("S3_REGION", "from-env")
+        .load();
+    assert_eq!(
+        value_and_source(&loaded, "log.format"),
+        ("json".into(), "cloakroom.yaml:4".into())
+    );
+    assert_eq!(value_and_source(&loaded, "s3.region").0, "from-env");
+    let mut named = fixture().file("config.yaml", yaml);
+    named.inputs.config_file = Some("config.yaml".into());
+    assert_eq!(
+        value_and_source(&named.load(), "s3.region"),
+        ("from-yaml".into(), "config.yaml:2".into())
+    );
+    let both = fixture().file("cloakroom.yaml", yaml).file("cloakroom.toml", "");
+    assert_eq!(
+        both.problems(),
+        ["there are cloakroom.toml and cloakroom.yaml; remove one of them, or name one with --config"]
+    );
+}
+
+#[test]
 fn the_example_environment_is_valid() {
     let fixture = fixture().file(
         ".env",
@@ -469,7 +500,8 @@ fn the_example_environment_is_valid() {
 proptest! {
     #[test]
     fn no_text_panics(text in any::<String>()) {
-        let _ = from_toml(&text, Path::new("x"));
+        let _ = from_file(&text, Path::new("x"));
+        let _ = from_file(&text, Path::new("x.yaml"));
         let _ = parse_dotenv(&text, Path::new("x"));
     }
 

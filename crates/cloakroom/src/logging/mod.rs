@@ -1,4 +1,4 @@
-//! Log lines on standard error: JSON for machines, text for people.
+//! Log lines on standard error: JSON for machines, text for people. And, where one is configured, in a file, as JSON.
 //!
 //! JSON lines carry the fields that the storage element's document obliges every line to have (S3-022) and, inside a
 //! request or a job, what its span says: `request_id`, `user_id`, `trace_id`, `span_id`. Fields of an event stand
@@ -6,6 +6,7 @@
 
 mod line;
 mod redaction;
+mod rotation;
 
 use std::cell::Cell;
 use std::io::{IsTerminal as _, Write};
@@ -16,10 +17,30 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use self::line::{Fields, json_line, text_line};
+use self::rotation::RotatingFile;
+use crate::commands::Failure;
+use crate::config::settings::Settings;
 use crate::config::values::LogFormat;
+
+/// Sends every log line of a process that serves where its configuration says. To be called once.
+///
+/// # Errors
+/// The log file cannot be opened.
+pub fn start_as(settings: &Settings, filter: &str) -> Result<(), Failure> {
+    let file = settings.log_file.as_ref().map(|path| {
+        RotatingFile::open(path, settings.log_file_max.0, settings.log_files_kept)
+            .map_err(|error| Failure::new(format!("cannot open log.file {}: {error}", path.display())))
+    });
+    begin(settings.log_format, filter, file.transpose()?);
+    Ok(())
+}
 
 /// Sends every log line of the process to standard error. To be called once.
 pub fn start(format: LogFormat, filter: &str) {
+    begin(format, filter, None);
+}
+
+fn begin(format: LogFormat, filter: &str, file: Option<RotatingFile>) {
     let json = match format {
         LogFormat::Json => true,
         LogFormat::Text => false,
@@ -28,6 +49,7 @@ pub fn start(format: LogFormat, filter: &str) {
     let layer = Lines {
         json,
         out: std::io::stderr,
+        file,
     };
     let subscriber = Registry::default().with(filter_of(filter)).with(layer);
     // A second call would be a defect, and the first subscriber goes on.
@@ -53,6 +75,8 @@ fn filter_of(text: &str) -> EnvFilter {
 struct Lines<W> {
     json: bool,
     out: fn() -> W,
+    /// Where each line goes as well, as JSON.
+    file: Option<RotatingFile>,
 }
 
 impl<S, W> Layer<S> for Lines<W>
@@ -94,6 +118,13 @@ where
         }
         // Nothing can be done about a log that nobody takes.
         let _ = (self.out)().write_all(line.as_bytes());
+        if let Some(file) = &self.file {
+            if !self.json {
+                line.clear();
+                json_line(&mut line, event.metadata(), function, &fields);
+            }
+            file.add(&line);
+        }
         if line.capacity() <= ROOM_BYTES_MAX {
             fields.clear();
             line.clear();
@@ -137,10 +168,20 @@ mod tests {
     }
 
     fn lines_of(json: bool, filter: &str, work: impl FnOnce()) -> Vec<String> {
+        lines_beside(json, filter, None, work)
+    }
+
+    fn lines_beside(
+        json: bool,
+        filter: &str,
+        file: Option<RotatingFile>,
+        work: impl FnOnce(),
+    ) -> Vec<String> {
         WRITTEN.with_borrow_mut(Vec::clear);
         let layer = Lines {
             json,
             out: || ToMemory,
+            file,
         };
         let subscriber = Registry::default().with(filter_of(filter)).with(layer);
         tracing::subscriber::with_default(subscriber, work);
@@ -196,6 +237,27 @@ mod tests {
             (&line["event"], &line["size_bytes"]),
             (&json!("file_presigned"), &json!(5))
         );
+    }
+
+    #[test]
+    fn the_file_has_json_whatever_people_see() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for json in [false, true] {
+            let path = directory.path().join(format!("{json}.log"));
+            let file = RotatingFile::open(&path, 1 << 20, 1).expect("a file");
+            let shown = lines_beside(json, "info", Some(file), || {
+                let span = tracing::info_span!("request", request_id = "r1", trace_id = "t1", span_id = "s1");
+                let _inside = span.enter();
+                tracing::info!(size_bytes = 5_u64, "seen");
+            });
+            let text = std::fs::read_to_string(&path).expect("text");
+            let line: Value = serde_json::from_str(text.trim_end()).expect("one line of JSON");
+            assert_eq!(
+                [&line["message"], &line["request_id"], &line["span_id"]],
+                ["seen", "r1", "s1"]
+            );
+            assert_eq!((shown[0] == text.trim_end(), shown.len()), (json, 1));
+        }
     }
 
     #[test]

@@ -1,12 +1,20 @@
 //! The HTTP front as configuration wants it.
 
 use cloakroom_http::api::bucket_events::BucketEventsToken;
-use cloakroom_http::auth::Expectations;
-use cloakroom_http::{AuthSettings, HttpSettings, KeySource, SignLimits};
+use cloakroom_http::auth::{ConfiguredToken, Expectations};
+use cloakroom_http::{AuthSettings, HttpSettings, KeySource, SignLimits, StorageFacts};
 use jsonwebtoken::Algorithm;
 
+use super::EmbeddedEndpoint;
+use crate::config::Config;
+use crate::config::adapters::Store;
+use crate::config::checks::missing_for_the_store;
 use crate::config::settings::Settings;
+use crate::config::values::DocsPolicy;
 use crate::dev::{DevKeys, KEY_ID};
+
+/// Who the configured service token is; the owner of what it creates for nobody else.
+const BACKEND: &str = "backend";
 
 /// What the HTTP front is told; `public_url` is where clients reach it.
 pub fn http_settings(settings: &Settings, public_url: &str) -> HttpSettings {
@@ -23,7 +31,48 @@ pub fn http_settings(settings: &Settings, public_url: &str) -> HttpSettings {
             .bucket_events_token
             .as_ref()
             .map(|token| BucketEventsToken::new(token.expose())),
+        // Where CloudFront is, it is for these.
+        cdn_not_for: match settings.downloads_cloudfront_url {
+            Some(_) => settings.downloads_cloudfront_collections.clone(),
+            None => Vec::new(),
+        },
+        cdn_url: settings
+            .downloads_cdn_url
+            .as_ref()
+            .map(|url| url.with_scheme(true)),
+        storage_slow_after: settings.health_storage_slow_after.0,
+        dialects: settings.dialects.0.clone(),
+        alert_error_percent: settings.alerts_error_percent,
+        debug: settings.debug,
+        docs: match settings.server_docs {
+            DocsPolicy::Always => true,
+            DocsPolicy::Debug => settings.debug,
+            DocsPolicy::Never => false,
+        },
         ..HttpSettings::default()
+    }
+}
+
+/// What is configured of the main store, for `/health/s3`.
+pub fn storage_facts(config: &Config, embedded: Option<&EmbeddedEndpoint>) -> StorageFacts {
+    let settings = &config.settings;
+    let region = settings.s3_region.as_str().to_owned();
+    match settings.store() {
+        Store::Local => {
+            let url = embedded.map(|endpoint| endpoint.url.clone());
+            StorageFacts {
+                endpoint: url.clone(),
+                presign_endpoint: url,
+                region,
+                credentials: embedded.is_some(),
+            }
+        }
+        Store::S3(url) => StorageFacts {
+            presign_endpoint: settings.s3_public_address(),
+            region,
+            credentials: missing_for_the_store(config).is_none(),
+            endpoint: Some(url),
+        },
     }
 }
 
@@ -59,10 +108,25 @@ pub fn auth_settings(settings: &Settings, dev: Option<&DevKeys>) -> AuthSettings
     let expected = Expectations {
         issuer: settings.auth_issuer.clone(),
         audiences: settings.auth_audience.iter().cloned().collect(),
+        leeway: settings.auth_leeway.std(),
     };
     AuthSettings {
         keys,
         algorithms,
         expected,
+        service_tokens: service_tokens(settings),
     }
+}
+
+/// The tokens of `auth.service_token`: one, or while it is changed several.
+fn service_tokens(settings: &Settings) -> Vec<ConfiguredToken> {
+    let Some(tokens) = &settings.auth_service_token else {
+        return Vec::new();
+    };
+    let collections = &settings.auth_service_token_collections;
+    tokens
+        .expose()
+        .split_whitespace()
+        .map(|token| ConfiguredToken::new(token, BACKEND, collections.clone()))
+        .collect()
 }

@@ -1,12 +1,15 @@
 //! The composition root: makes the adapters that configuration asks for and plugs them into the ports. The only place
 //! where concrete types meet; there are no globals.
 
+mod alerts;
 mod api;
 mod bucket_events;
 mod database;
+mod downloads;
 mod local_store;
 mod modes;
 mod patience;
+mod presence;
 mod processors;
 mod s3;
 pub mod scanner;
@@ -35,11 +38,13 @@ use cloakroom_service::app::Policy;
 use cloakroom_service::stores::StoreRegistry;
 use cloakroom_signing::Credentials;
 use cloakroom_worker::WorkerOptions;
+use cloakroom_worker::alerts::AlertCourier;
 use cloakroom_worker::signals::LocalSignals;
 
-pub use self::api::{auth_settings, http_settings};
+pub use self::api::{auth_settings, http_settings, storage_facts};
 pub use self::bucket_events::bucket_event_sources;
 pub use self::database::{diagnose_database, open_database, pending_migrations};
+pub use self::presence::announcer;
 pub use self::processors::sandbox;
 pub use self::s3::doctor::{Examination, offer};
 pub use self::stores::{Preparation, Stores, open_stores};
@@ -69,6 +74,8 @@ pub struct Instance {
     pub leases: Arc<dyn Leases>,
     /// Counts what is limited.
     pub limiter: Arc<dyn RateLimiter>,
+    /// Who tells alerts, until a process has taken them.
+    pub alerts: Option<AlertCourier>,
     /// What the embedded S3 endpoint serves.
     pub local_objects: Option<Arc<dyn ObjectStore>>,
     stores: Stores,
@@ -108,7 +115,7 @@ pub async fn open_unreconciled(
     let stores = open_stores(config, data_dir, Some(Arc::clone(&signals)), preparation).await?;
     let (leases, limiter) = coordination(settings, &stores).await?;
     let definitions = modes::definitions(config, &stores, embedded.as_ref())?;
-    let signer = modes::signer(config, &stores, embedded.as_ref())?;
+    let signer = downloads::signer(config, modes::signer(config, &stores, embedded.as_ref())?)?;
     let policy = Policy {
         home_bucket: home_bucket(config),
         ..policy_of(settings, &stores.opened[0])
@@ -124,6 +131,7 @@ pub async fn open_unreconciled(
     {
         tracing::error!(event = "sandbox_unavailable", %failure, "no file can be processed");
     }
+    let (alerts, courier) = alerts::alerts(settings)?;
     let app = App {
         metadata: Arc::clone(&stores.metadata),
         administration: Arc::clone(&stores.administration),
@@ -141,9 +149,11 @@ pub async fn open_unreconciled(
             embedded.as_ref(),
             Some(cloakroom_worker::processors::renderer(&processing)),
         ),
+        alerts,
         policy,
     };
     Ok(Instance {
+        alerts: courier,
         local_objects: stores.local_objects(config)?,
         app: Arc::new(app),
         leases,
@@ -233,6 +243,7 @@ fn policy(settings: &Settings, capabilities: Capabilities, found: Option<&[Uploa
         garbage_scan_every: settings.garbage_scan_every.0,
         garbage_keep_for: settings.garbage_keep_for.0,
         retry: retry_policy(settings),
+        offer: settings.uploads_offer.clone(),
         ..Policy::default()
     };
     // What the store does not enforce is not signed.

@@ -91,7 +91,7 @@ async fn set_up(config: &Config, url: &str, store: &S3Store) -> Result<(), Failu
     };
     if let Some(first) = buckets.first() {
         let attempt = async || match store.list(first, &glance).await {
-            Err(ObjectError::Unavailable(reason)) => Err(NotReady::Yet(reason)),
+            Err(ObjectError::Unavailable(reason) | ObjectError::Denied(reason)) => Err(NotReady::Yet(reason)),
             // Whatever else it says, it is there.
             _ => Ok(()),
         };

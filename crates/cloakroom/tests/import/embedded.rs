@@ -187,6 +187,7 @@ impl Embedded {
             signals: signals as _,
             collections: collections(),
             scanner: None,
+            alerts: Arc::new(cloakroom_core::ports::alerts::NoAlerts),
             processors: BTreeMap::from([("thumb".to_owned(), Arc::new(Thumb) as Arc<dyn Processor>)]),
             variants: Variants::default(),
             policy: Policy {

@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cloakroom_core::checksum::Sha256Digest;
+use cloakroom_service::specimen::pdf;
 use reqwest::Url;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::document::{noise, pdf};
+use super::document::noise;
 use super::send;
 use super::steps::{Steps, ensure, refused};
 use crate::client::api::{Api, Signed};

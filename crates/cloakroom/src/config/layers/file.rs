@@ -1,9 +1,11 @@
-//! The configuration file.
+//! The configuration file, in TOML or YAML: both are read into the same tree, so that a key means the same in either.
+
+mod toml;
+mod yaml;
 
 use std::path::Path;
 
 use cloakroom_core::storage::MAIN_STORE;
-use toml::de::{DeArray, DeTable, DeValue};
 
 use super::{Layer, Problem, Said, Source, nearest};
 use crate::config::collections::{FIELDS, is_name};
@@ -11,23 +13,40 @@ use crate::config::settings::DESCRIPTORS;
 use crate::config::values::Raw;
 use crate::config::{processors, stores};
 
-/// Reads the text of a configuration file.
-pub fn from_toml(text: &str, path: &Path) -> Layer {
+/// What stands at a name of a file.
+enum Node {
+    /// Names below it.
+    Table(Table),
+    /// A value.
+    Value(Raw),
+    /// Nothing, which YAML can write: no names, or the empty value.
+    Nothing,
+}
+
+/// Names with the lines on which they stand, from 1.
+type Table = Vec<(String, usize, Node)>;
+
+/// A text that cannot be read: the line, and why. Never the text itself, which may be a secret.
+struct Unreadable(usize, String);
+
+/// Reads the text of a configuration file: YAML where its name says so, else TOML.
+pub fn from_file(text: &str, path: &Path) -> Layer {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let is_yaml = extension.is_some_and(|extension| {
+        let extension = extension.to_ascii_lowercase();
+        extension == "yaml" || extension == "yml"
+    });
+    let read = if is_yaml { yaml::read } else { toml::read };
     let mut walk = Walk {
-        text,
         path,
         layer: Layer::default(),
         problems: Vec::new(),
     };
-    match DeTable::parse(text) {
-        Ok(table) => walk.table(table.get_ref(), ""),
-        Err(error) => {
-            // Only the first line: the parser may go on to quote the text, which may be a secret.
-            let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
-            walk.problem(error.span().map_or(0, |span| span.start), &message);
-        }
+    match read(text) {
+        Ok(table) => walk.table(table, ""),
+        Err(Unreadable(line, message)) => walk.problem(line, &message),
     }
-    // Tables come in the order of their names; people read from top to bottom.
+    // Tables of TOML come in the order of their names; people read from top to bottom.
     walk.problems.sort();
     walk.layer.problems = walk
         .problems
@@ -38,62 +57,52 @@ pub fn from_toml(text: &str, path: &Path) -> Layer {
 }
 
 struct Walk<'a> {
-    text: &'a str,
     path: &'a Path,
     layer: Layer,
     problems: Vec<(usize, String)>,
 }
 
 impl Walk<'_> {
-    fn line(&self, offset: usize) -> usize {
-        1 + self
-            .text
-            .as_bytes()
-            .iter()
-            .take(offset)
-            .filter(|byte| **byte == b'\n')
-            .count()
-    }
-
-    fn problem(&mut self, offset: usize, message: &str) {
-        let line = self.line(offset);
+    fn problem(&mut self, line: usize, message: &str) {
         self.problems
             .push((line, format!("{}:{line}: {message}", self.path.display())));
     }
 
-    fn table(&mut self, table: &DeTable<'_>, prefix: &str) {
-        for (name, value) in table {
-            let offset = name.span().start;
-            let name = name.get_ref();
+    fn table(&mut self, table: Table, prefix: &str) {
+        for (name, line, node) in table {
             let key = if prefix.is_empty() {
-                name.to_string()
+                name.clone()
             } else {
                 format!("{prefix}.{name}")
             };
-            match value.get_ref() {
-                DeValue::Table(inner) if prefix == "collections" => self.collection(name, inner, offset),
-                DeValue::Table(inner) if prefix == "stores" => self.store(name, inner, offset),
-                DeValue::Table(inner) if prefix == "processors" => self.processor(name, inner, offset),
-                DeValue::Table(inner) if is_section(&key) => self.table(inner, &key),
-                value if is_key(&key) => {
+            let is_table = |prefix: &str| matches!(prefix, "collections" | "stores" | "processors");
+            let node = match node {
+                Node::Nothing if is_table(prefix) || is_section(&key) => Node::Table(Table::new()),
+                Node::Nothing => Node::Value(Raw::Text(String::new())),
+                node => node,
+            };
+            match node {
+                Node::Table(inner) if prefix == "collections" => self.collection(&name, inner, line),
+                Node::Table(inner) if prefix == "stores" => self.store(&name, inner, line),
+                Node::Table(inner) if prefix == "processors" => self.processor(&name, inner, line),
+                Node::Table(inner) if is_section(&key) => self.table(inner, &key),
+                node if is_key(&key) => {
                     let source = Source::File {
                         path: self.path.to_owned(),
-                        line: self.line(offset),
+                        line,
                     };
-                    self.layer.values.insert(
-                        key,
-                        Said {
-                            raw: raw_of(value),
-                            source,
-                        },
-                    );
+                    let raw = match node {
+                        Node::Value(raw) => raw,
+                        Node::Table(_) | Node::Nothing => Raw::Other("a table"),
+                    };
+                    self.layer.values.insert(key, Said { raw, source });
                 }
-                _ => self.problem(offset, &format!("unknown key {key:?}{}", suggestion(&key))),
+                _ => self.problem(line, &format!("unknown key {key:?}{}", suggestion(&key))),
             }
         }
     }
 
-    fn collection(&mut self, name: &str, fields: &DeTable<'_>, offset: usize) {
+    fn collection(&mut self, name: &str, fields: Table, line: usize) {
         if is_name(name) {
             self.layer.collections.insert(name.to_owned());
             self.table(fields, &format!("collections.{name}"));
@@ -101,15 +110,15 @@ impl Walk<'_> {
             let message = format!(
                 "a collection cannot be named {name:?}; use at most 63 lower-case letters, digits and hyphens"
             );
-            self.problem(offset, &message);
+            self.problem(line, &message);
         }
     }
 
-    fn store(&mut self, name: &str, fields: &DeTable<'_>, offset: usize) {
+    fn store(&mut self, name: &str, fields: Table, line: usize) {
         if name == MAIN_STORE {
             let message =
                 "the store main is made of [store] and [s3], and its mode is storage.mode; name another one";
-            self.problem(offset, message);
+            self.problem(line, message);
         } else if is_name(name) {
             self.layer.stores.insert(name.to_owned());
             self.table(fields, &format!("stores.{name}"));
@@ -117,11 +126,11 @@ impl Walk<'_> {
             let message = format!(
                 "a store cannot be named {name:?}; use at most 63 lower-case letters, digits and hyphens"
             );
-            self.problem(offset, &message);
+            self.problem(line, &message);
         }
     }
 
-    fn processor(&mut self, name: &str, fields: &DeTable<'_>, offset: usize) {
+    fn processor(&mut self, name: &str, fields: Table, line: usize) {
         if is_name(name) {
             self.layer.processors.insert(name.to_owned());
             self.table(fields, &format!("processors.{name}"));
@@ -129,7 +138,7 @@ impl Walk<'_> {
             let message = format!(
                 "a processor cannot be named {name:?}; use at most 63 lower-case letters, digits and hyphens"
             );
-            self.problem(offset, &message);
+            self.problem(line, &message);
         }
     }
 }
@@ -205,34 +214,6 @@ fn suggestion(key: &str) -> String {
         .unwrap_or_default()
 }
 
-fn raw_of(value: &DeValue<'_>) -> Raw {
-    match value {
-        DeValue::String(text) => Raw::Text(text.to_string()),
-        DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
-            Ok(integer) => Raw::Integer(integer),
-            Err(_) => Raw::Other("an integer beyond 64 bits"),
-        },
-        DeValue::Float(float) => float
-            .as_str()
-            .parse()
-            .map_or(Raw::Other("a decimal number out of range"), Raw::Float),
-        DeValue::Boolean(value) => Raw::Boolean(*value),
-        DeValue::Array(items) => list_of(items),
-        DeValue::Datetime(_) => Raw::Other("a date"),
-        DeValue::Table(_) => Raw::Other("a table"),
-    }
-}
-
-fn list_of(items: &DeArray<'_>) -> Raw {
-    let texts = items.iter().map(|item| match item.get_ref() {
-        DeValue::String(text) => Some(text.to_string()),
-        _ => None,
-    });
-    texts
-        .collect::<Option<Vec<_>>>()
-        .map_or(Raw::Other("a list of other things than texts"), Raw::List)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -240,7 +221,11 @@ mod tests {
     use super::*;
 
     fn toml(text: &str) -> Layer {
-        from_toml(text, Path::new("c.toml"))
+        from_file(text, Path::new("c.toml"))
+    }
+
+    fn yaml(text: &str) -> Layer {
+        from_file(text, Path::new("c.yaml"))
     }
 
     fn problems(layer: &Layer) -> Vec<String> {
@@ -293,5 +278,74 @@ mod tests {
         let layer = toml("[s3]\nsecret_key = \"hush\n");
         assert_eq!(layer.problems.len(), 1);
         assert!(problems(&layer)[0].starts_with("c.toml:2: ") && !problems(&layer)[0].contains("hush"));
+    }
+
+    #[test]
+    fn yaml_means_the_same_as_toml() {
+        let layer = yaml(
+            "# a comment\ndata_dir: /d\nserver:\n  listen: ':1'\n  cors_origins: [\"https://a.example\", b]\n\
+             metrics:\n  enabled: false\nretry: {max_attempts: 0x10, exponential_base: 1.5}\nlog:\ncollections:\n  photos:\n    \
+             size_max: 1MiB\n  mine:\n",
+        );
+        assert_eq!(problems(&layer), [""; 0]);
+        let said = |key: &str| {
+            let said = &layer.values[key];
+            (said.raw.clone(), said.source.to_string())
+        };
+        let text = |text: &str| Raw::Text(text.to_owned());
+        let expected = [
+            ("data_dir", text("/d"), 2),
+            ("server.listen", text(":1"), 4),
+            (
+                "server.cors_origins",
+                Raw::List(vec!["https://a.example".into(), "b".into()]),
+                5,
+            ),
+            ("metrics.enabled", Raw::Boolean(false), 7),
+            ("retry.max_attempts", Raw::Integer(16), 8),
+            ("retry.exponential_base", Raw::Float(1.5), 8),
+            ("collections.photos.size_max", text("1MiB"), 12),
+        ];
+        for (key, raw, line) in expected {
+            assert_eq!(said(key), (raw, format!("c.yaml:{line}")), "{key}");
+        }
+        assert_eq!(layer.values.len(), 7);
+        assert_eq!(
+            layer.collections,
+            BTreeSet::from(["photos".to_owned(), "mine".to_owned()])
+        );
+    }
+
+    #[test]
+    fn yaml_that_is_not_plain_is_refused_by_its_line() {
+        for (text, start) in [
+            (
+                "server:\n  listn: ':1'\n",
+                "c.yaml:2: unknown key \"server.listn\"; did you mean",
+            ),
+            ("a: &x 1\nb: *x\n", "c.yaml:1: anchors, aliases"),
+            ("data_dir: !!str /d\n", "c.yaml:1: anchors, aliases"),
+            (
+                "data_dir: /a\ndata_dir: /b\n",
+                "c.yaml:2: the name \"data_dir\" stands twice",
+            ),
+            ("data_dir: /a\n---\ndata_dir: /b\n", "c.yaml:"),
+            ("- a\n", "c.yaml:1: a configuration file is a mapping"),
+            ("[a]: b\n", "c.yaml:1: a name is a text"),
+            ("s3:\n  secret_key: \"hush\n", "c.yaml:"),
+            ("s3: [hush\n", "c.yaml:"),
+        ] {
+            let found = problems(&yaml(text));
+            assert_eq!(found.len(), 1, "{text}: {found:?}");
+            assert!(
+                found[0].starts_with(start) && !found[0].contains("hush"),
+                "{found:?}"
+            );
+        }
+        for empty in ["", "# nothing\n", "---\n", "~\n"] {
+            assert_eq!(problems(&yaml(empty)), [""; 0], "{empty:?}");
+        }
+        let deep = "a:\n".to_owned() + &(1..40).map(|n| " ".repeat(n) + "a:\n").collect::<String>();
+        assert!(problems(&yaml(&deep))[0].contains("deeper"));
     }
 }

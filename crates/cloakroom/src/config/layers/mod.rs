@@ -1,4 +1,4 @@
-//! Layers: who said what. Each layer turns its own spelling (a TOML file, environment variables, flags) into values
+//! Layers: who said what. Each layer turns its own spelling (a TOML or YAML file, environment variables, flags) into values
 //! by key, each with its source; the later layer wins.
 
 mod file;
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
-pub use file::from_toml;
+pub use file::from_file;
 pub use variables::{Variables, from_variables, parse_dotenv};
 
 use super::values::Raw;

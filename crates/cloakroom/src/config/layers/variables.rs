@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Known, Layer, Problem, Said, Source, nearest};
-use crate::config::aliases::{COLLECTION_ALIASES, NOT_SETTINGS, UNUSED};
+use crate::config::aliases::{COLLECTION_ALIASES, NOT_SETTINGS};
 use crate::config::collections::FIELDS;
 use crate::config::settings::{DESCRIPTORS, environment_name};
 use crate::config::values::Raw;
@@ -93,13 +93,6 @@ pub fn from_variables(variables: &Variables, known: &Known, source: &dyn Fn(&str
             );
         }
     }
-    for (name, reason) in UNUSED {
-        if is_set(variables, name) {
-            layer
-                .notices
-                .push(format!("{name} is not used by this version: {reason}"));
-        }
-    }
     layer.notices.extend(unknown_variables(variables, known));
     layer
 }
@@ -115,10 +108,6 @@ fn fields_of_tables(known: &Known) -> Vec<(String, bool)> {
         fields.map(move |field| (format!("processors.{name}.{}", field.name), field.secret))
     });
     of_stores.chain(of_processors).collect()
-}
-
-fn is_set(variables: &Variables, name: &str) -> bool {
-    variables.get(name).is_some_and(|value| !value.trim().is_empty())
 }
 
 /// Takes the value of one key from its names. Names that disagree are a problem that names both.
@@ -313,15 +302,10 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_reported() {
-        let layer = environment(&[
-            ("ALERT_WEBHOOK_URL", "https://x"),
-            ("CLOAKROOM_SERVER_LISTN", "x"),
-            ("CLOAKROOM_BIN", "x"),
-        ]);
+        let layer = environment(&[("CLOAKROOM_SERVER_LISTN", "x"), ("CLOAKROOM_BIN", "x")]);
         assert_eq!(
             layer.notices,
             [
-                "ALERT_WEBHOOK_URL is not used by this version: no alerts are sent",
                 "CLOAKROOM_SERVER_LISTN is not a setting and is not used; did you mean CLOAKROOM_SERVER_LISTEN?",
             ]
         );

@@ -1,5 +1,8 @@
 //! Choices among a few names.
 
+use cloakroom_http::Dialect;
+use cloakroom_objects::cloudfront::CloudFrontPolicyKind;
+
 use super::{Raw, Value, expected, text_of};
 
 /// How log lines are written.
@@ -30,6 +33,39 @@ impl Value for LogFormat {
             Self::Auto => "auto",
             Self::Json => "json",
             Self::Text => "text",
+        }
+        .to_owned()
+    }
+}
+
+/// When the API reference is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DocsPolicy {
+    /// Always: it says what everybody can read in the project.
+    Always,
+    /// In debug mode alone.
+    Debug,
+    /// Not at all.
+    Never,
+}
+
+impl Value for DocsPolicy {
+    const KIND: &'static str = "always, debug or never";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match text_of::<Self>(raw)?.to_ascii_lowercase().as_str() {
+            "always" => Ok(Self::Always),
+            "debug" => Ok(Self::Debug),
+            "never" => Ok(Self::Never),
+            _ => Err(expected::<Self>(raw)),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Always => "always",
+            Self::Debug => "debug",
+            Self::Never => "never",
         }
         .to_owned()
     }
@@ -96,6 +132,54 @@ impl Value for TokenAlgorithms {
             .map(|algorithm| format!("{algorithm:?}"))
             .collect::<Vec<_>>()
             .join(",")
+    }
+}
+
+/// The dialects that are spoken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dialects(pub Vec<Dialect>);
+
+impl Value for Dialects {
+    const KIND: &'static str = "a list of artifacts, attachments, reconciliation, element and photos";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let names = Vec::<String>::read(raw)?;
+        let read = |name: &String| {
+            Dialect::parse(name).ok_or_else(|| format!("must be {}, not {name:?}", Self::KIND))
+        };
+        let mut dialects = names.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        dialects.sort_unstable();
+        dialects.dedup();
+        Ok(Self(dialects))
+    }
+
+    fn show(&self) -> String {
+        let names: Vec<_> = self.0.iter().map(|dialect| dialect.as_str()).collect();
+        names.join(",")
+    }
+}
+
+/// What stands in a URL of CloudFront.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloudFrontPolicyChoice(pub CloudFrontPolicyKind);
+
+impl Value for CloudFrontPolicyChoice {
+    const KIND: &'static str = "canned or custom";
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match text_of::<Self>(raw)?.to_ascii_lowercase().as_str() {
+            "canned" => Ok(Self(CloudFrontPolicyKind::Canned)),
+            "custom" => Ok(Self(CloudFrontPolicyKind::Custom)),
+            _ => Err(expected::<Self>(raw)),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self.0 {
+            CloudFrontPolicyKind::Canned => "canned",
+            CloudFrontPolicyKind::Custom => "custom",
+        }
+        .to_owned()
     }
 }
 

@@ -1,5 +1,5 @@
 //! Types of settings: how each is written, read and shown. A value comes as text (environment, flags) or as what
-//! TOML made of it; both are read by the same code, so that a setting means the same wherever it stands.
+//! TOML or YAML made of it; both are read by the same code, so that a setting means the same wherever it stands.
 
 mod choices;
 mod limits;
@@ -13,7 +13,9 @@ use std::path::PathBuf;
 
 use cloakroom_signing::Secret;
 
-pub use choices::{LogFilter, LogFormat, SandboxPolicy, TokenAlgorithms};
+pub use choices::{
+    CloudFrontPolicyChoice, Dialects, DocsPolicy, LogFilter, LogFormat, SandboxPolicy, TokenAlgorithms,
+};
 pub use limits::{Networks, RateLimit};
 pub use names::{BaseUrl, BucketName, ListenAddress, WorkerListen};
 pub use quantities::{Period, Size};
@@ -25,13 +27,13 @@ pub use stores::{BucketAddressing, CapabilityOverrides, ServerSideEncryption, St
 pub enum Raw {
     /// Text; the only kind that the environment and flags have.
     Text(String),
-    /// A TOML integer.
+    /// A whole number of a file.
     Integer(i64),
-    /// A TOML float.
+    /// A decimal number of a file.
     Float(f64),
-    /// A TOML boolean.
+    /// A boolean of a file.
     Boolean(bool),
-    /// A TOML array of texts.
+    /// A list of texts of a file.
     List(Vec<String>),
     /// What no setting is: a date, a table, an array of other things. Named for the message.
     Other(&'static str),
