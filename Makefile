@@ -10,7 +10,7 @@ SHELL := bash
 CARGO ?= cargo
 VENV := .venv
 TOOLS := .cache/tools/bin
-SCRIPTS := .ci/run benches/run benches/images/run benches/tables/run scripts/install-rust-tools scripts/install-test-env
+SCRIPTS := .ci/run benches/run benches/images/run benches/tables/run scripts/install-rust-tools scripts/install-test-env scripts/smoke-stage9.3.sh
 WITH_SERVERS := scripts/test-servers run
 PYTEST := $(VENV)/bin/python -m pytest
 
