@@ -58,6 +58,8 @@ def fresh_settings(pair):
         settings["S3_SECRET_KEY"] = server("S3_SECRET_KEY")
         settings["S3_REGION"] = server("S3_REGION")
         settings["S3_BUCKET"] = f"test-{uuid.uuid4().hex[:20]}"
+        # A bucket is in one store, whose mode stands in it: instances of different modes must not share one.
+        settings["CLOAKROOM_COLLECTIONS_RECONCILIATION_ARCHIVE_BUCKET"] = f"{settings['S3_BUCKET']}-archive"
     return settings
 
 

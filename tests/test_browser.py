@@ -72,13 +72,13 @@ def page(cloakroom, tmp_path):
     server.shutdown()
 
 
-def browse(url, profile):
+def browse(url, profile, virtual_ms=20_000):
     chromium = shutil.which("chromium")
     assert chromium, "Chromium is missing: apt-get install chromium"
     quiet = "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
     command = [chromium, "--headless", "--no-sandbox", *quiet.split(), "--disable-sync", f"--user-data-dir={profile}"]
     # Virtual time runs ahead while nothing is under way, so the page is read when it is done.
-    command += ["--virtual-time-budget=20000", "--dump-dom", url]
+    command += [f"--virtual-time-budget={virtual_ms}", "--dump-dom", url]
     return subprocess.run(command, capture_output=True, text=True, timeout=90).stdout
 
 

@@ -221,3 +221,69 @@ fn every_error_code_is_documented() {
         );
     }
 }
+
+/// Keys stand in the repository only where tests need one that nothing else uses: private keys in `keys/` of tests, access
+/// keys of AWS's own documentation.
+#[test]
+fn no_secret_is_committed() {
+    let mut found = Vec::new();
+    for (name, path) in files() {
+        let Ok(text) = fs::read_to_string(&path) else {
+            continue;
+        };
+        let in_tests = name.contains("/tests/") && name.contains("/keys/");
+        let header = concat!("PRIVATE ", "KEY-----\n");
+        // Followed by Base64: a line about such files is none.
+        let is_key = text.split(header).skip(1).any(|rest| {
+            let line = rest.lines().next().unwrap_or_default();
+            line.len() >= 40
+                && line
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
+        });
+        if is_key && !in_tests {
+            found.push(format!("{name}: a private key"));
+        }
+        for prefix in ["AKIA", "ASIA"] {
+            for (at, _) in text.match_indices(prefix) {
+                let key = text.get(at..at + 20).unwrap_or_default();
+                let is_access_key =
+                    key.len() == 20 && key.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+                if is_access_key && !key.ends_with("EXAMPLE") {
+                    found.push(format!("{name}: {key}"));
+                }
+            }
+        }
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// A dialect translates by itself: it knows the service and the core, no other dialect, and has a page.
+#[test]
+fn dialects_know_nothing_of_each_other() {
+    let room = root().join("crates/http/src/dialects");
+    let entries = fs::read_dir(&room).expect("the dialects");
+    let dialects: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_dir())
+        .collect();
+    let names: Vec<String> = dialects
+        .iter()
+        .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    assert!(names.len() >= 5, "{names:?}");
+    for (path, name) in dialects.iter().zip(&names) {
+        let page = root().join(format!("docs/dialects/{name}.md"));
+        assert!(page.is_file(), "docs/dialects/{name}.md is missing");
+        let tests = root().join(format!("crates/http/tests/api/dialects/{name}.rs"));
+        assert!(tests.is_file(), "{} is missing", tests.display());
+        for file in fs::read_dir(path).expect("a dialect") {
+            let file = file.expect("an entry").path();
+            let text = fs::read_to_string(&file).expect("a source file");
+            for other in names.iter().filter(|other| *other != name) {
+                let known = text.contains(&format!("dialects::{other}"));
+                assert!(!known, "{} uses the dialect {other}", file.display());
+            }
+        }
+    }
+}
