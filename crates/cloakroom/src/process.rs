@@ -6,6 +6,7 @@ use std::time::Duration;
 use cloakroom_core::ports::clock::Clock;
 use cloakroom_http::{AuthSettings, Authenticator, HttpSettings};
 use cloakroom_service::App;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -212,26 +213,34 @@ pub fn authenticator(settings: AuthSettings, clock: Arc<dyn Clock>) -> Result<Au
         .map_err(|error| Failure::configuration(vec![Problem(error.to_string())]))
 }
 
-/// What the HTTP front works with. `settings.metrics_enabled` installs the recorder: once in a process.
-pub fn http_state(
+/// Installs what counts and times, where `settings.metrics_enabled`: once in a process, and before anything that reports.
+pub fn install_metrics(
     settings: &Settings,
-    instance: &Instance,
-    authenticator: Authenticator,
-    http: HttpSettings,
     stop: &CancellationToken,
-) -> Result<cloakroom_http::HttpState, Failure> {
+) -> Result<Option<PrometheusHandle>, Failure> {
     let prometheus = settings.metrics_enabled.then(cloakroom_http::metrics::install);
     let prometheus = prometheus.transpose().map_err(Failure::new)?;
     if let Some(handle) = prometheus.clone() {
         let upkeep = cloakroom_http::metrics::keep_up(handle);
         tokio::spawn(stop.clone().run_until_cancelled_owned(upkeep));
     }
-    Ok(cloakroom_http::HttpState::new(
+    Ok(prometheus)
+}
+
+/// What the HTTP front works with.
+pub fn http_state(
+    prometheus: Option<PrometheusHandle>,
+    instance: &Instance,
+    authenticator: Authenticator,
+    http: HttpSettings,
+    stop: &CancellationToken,
+) -> cloakroom_http::HttpState {
+    cloakroom_http::HttpState::new(
         Arc::clone(&instance.app),
         authenticator,
         http,
         Arc::clone(&instance.limiter),
         prometheus,
         stop.clone(),
-    ))
+    )
 }

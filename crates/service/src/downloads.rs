@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use crate::app::App;
 use crate::error::Result;
-use crate::measuring::Measured;
+use crate::measuring::{Measured, Seen};
 
 /// URLs of a file and of what was made from it.
 #[derive(Clone, Debug)]
@@ -31,7 +31,8 @@ impl App {
     pub async fn download(&self, principal: &Principal, id: FileId, inline: bool) -> Result<SignedRequest> {
         let work = self.sign_file(principal, id, inline);
         let whose = (principal.subject.as_str(), Some(id));
-        self.measured(Measured::Download, whose, work, |_| None).await
+        self.measured(Measured::Download, whose, work, |_| Seen::default())
+            .await
     }
 
     async fn sign_file(&self, principal: &Principal, id: FileId, inline: bool) -> Result<SignedRequest> {

@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 
 use crate::app::App;
 use crate::error::Result;
-use crate::measuring::Measured;
+use crate::measuring::{Measured, Seen};
 use crate::uploads::{RACES_MAX, admit_metadata, validate_description, validate_filename};
 
 /// Longest page of a list.
@@ -198,7 +198,8 @@ impl App {
     pub async fn delete_file(&self, principal: &Principal, id: FileId) -> Result<()> {
         let work = Box::pin(self.delete_or_abort(principal, id));
         let whose = (principal.subject.as_str(), Some(id));
-        self.measured(Measured::Delete, whose, work, |()| None).await
+        self.measured(Measured::Delete, whose, work, |()| Seen::default())
+            .await
     }
 
     async fn delete_or_abort(&self, principal: &Principal, id: FileId) -> Result<()> {

@@ -37,6 +37,15 @@ impl Measured {
     }
 }
 
+/// What an outcome says of itself.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Seen<'a> {
+    /// What it is about, where that is known.
+    pub(crate) file: Option<&'a File>,
+    /// It was so before: nothing was done but to say it again.
+    pub(crate) repeated: bool,
+}
+
 /// One more under way, until it is dropped: whoever asked may go away in between.
 struct UnderWay(metrics::Gauge);
 
@@ -55,20 +64,22 @@ impl Drop for UnderWay {
 }
 
 impl App {
-    /// Measures a use case. `file` is what its outcome is about, where that is known.
+    /// Measures a use case.
     pub(crate) async fn measured<T>(
         &self,
         what: Measured,
         (user_id, file_id): (&str, Option<FileId>),
         work: impl Future<Output = Result<T>>,
-        file: impl FnOnce(&T) -> Option<&File>,
+        see: impl FnOnce(&T) -> Seen<'_>,
     ) -> Result<T> {
         let operation = what.as_str();
         let _under_way = UnderWay::new(operation);
         let begun = self.now();
         let result = work.await;
         let took = self.now().duration_since(begun);
+        let seen = result.as_ref().map(see).unwrap_or_default();
         let (status, error) = match &result {
+            Ok(_) if seen.repeated => ("repeated", "none"),
             Ok(_) => ("success", "none"),
             Err(error @ ServiceError::Refused(_)) => ("refused", error.code().as_str()),
             Err(error) => ("error", error.code().as_str()),
@@ -77,11 +88,11 @@ impl App {
             .increment(1);
         metrics::histogram!("cloakroom_storage_operation_duration_seconds", "operation" => operation)
             .record(took.as_secs_f64());
-        if !what.is_told() {
+        if !what.is_told() || seen.repeated {
             return result;
         }
         let duration_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
-        let file = result.as_ref().ok().and_then(file);
+        let file = seen.file;
         if result.is_ok() {
             tracing::info!(
                 event = "storage_operation",

@@ -161,7 +161,8 @@ impl App {
             epoch: after.epoch,
             data,
             actor: event.actor.clone(),
-            started_at: now,
+            // The commit ends it with the time of its event: it does not begin after that.
+            started_at: event.at.min(now),
             lease_until: now.checked_add(self.policy.intent_lease).unwrap_or(now),
             completed_at: None,
             error: None,

@@ -27,7 +27,7 @@ use crate::data_dir::{DataDir, DataDirError, Occupant, write_private};
 use crate::dev::{Banner, DevKeys};
 use crate::observer::observer;
 use crate::process::{
-    Front, Process, authenticator, bind, http_state, is_loopback, local_url, unless_stopped,
+    Front, Process, authenticator, bind, http_state, install_metrics, is_loopback, local_url, unless_stopped,
 };
 use crate::runtime::SystemClock;
 use crate::stop::StopSignals;
@@ -162,9 +162,10 @@ impl Server {
             }
         }
         let embedded = front.as_ref().map(|front| front.endpoint.clone());
+        let mut process = Process::new(settings.server_shutdown_grace.std());
+        let prometheus = install_metrics(settings, process.stop())?;
         let mut instance =
             wire::open_app(config, data_dir.as_ref(), embedded.clone(), Preparation::Buckets).await?;
-        let mut process = Process::new(settings.server_shutdown_grace.std());
         let keys = wire::auth_settings(settings, dev.as_ref());
         let authenticator = authenticator(keys, Arc::clone(&instance.app.clock))?;
         let http = HttpSettings {
@@ -172,7 +173,7 @@ impl Server {
             mock_sign_in: dev.clone().map(|keys| MockSignIn::new(Arc::new(keys))),
             ..wire::http_settings(settings, &api_url)
         };
-        let state = http_state(settings, &instance, authenticator, http, process.stop())?;
+        let state = http_state(prometheus, &instance, authenticator, http, process.stop());
         process.add_http("HTTP API", api_listener, state, Front::Whole);
         if let Some(S3Front { listener, endpoint }) = front {
             add_gateway(&mut process, settings, &instance, listener, &endpoint.credentials)?;

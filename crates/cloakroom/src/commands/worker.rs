@@ -11,7 +11,9 @@ use crate::cli::ConfigArgs;
 use crate::config::checks::missing_for_working;
 use crate::config::{self, Config};
 use crate::data_dir::write_private;
-use crate::process::{Front, Process, authenticator, bind, http_state, local_url, unless_stopped};
+use crate::process::{
+    Front, Process, authenticator, bind, http_state, install_metrics, local_url, unless_stopped,
+};
 use crate::runtime::SystemClock;
 use crate::stop::StopSignals;
 use crate::wire::{Instance, Preparation};
@@ -93,18 +95,23 @@ impl Worker {
             None => None,
         };
         let url = listener.as_ref().map(local_url).transpose()?;
-        let mut instance = wire::open_app(config, None, None, Preparation::Buckets).await?;
         let mut process = Process::new(settings.server_shutdown_grace.std());
+        // Without a listener nobody reads them.
+        let prometheus = listener
+            .as_ref()
+            .map(|_| install_metrics(settings, process.stop()));
+        let prometheus = prometheus.transpose()?.flatten();
+        let mut instance = wire::open_app(config, None, None, Preparation::Buckets).await?;
         if let (Some(listener), Some(url)) = (listener, &url) {
             // Nobody signs in here.
             let nobody = authenticator(AuthSettings::default(), Arc::new(SystemClock::default()))?;
             let state = http_state(
-                settings,
+                prometheus,
                 &instance,
                 nobody,
                 wire::http_settings(settings, url),
                 process.stop(),
-            )?;
+            );
             process.add_http("health endpoint", listener, state, Front::HealthAlone);
         }
         process.add_stores(settings, &instance);

@@ -249,6 +249,9 @@ settings! {
     /// Collections that it is good for.
     auth_service_token_collections: Vec<String> = "auth.service_token_collections", "photos";
 
+    /// Address of a content delivery network (CDN) that fetches from this program, at `server.public_url`: downloads lead there,
+    /// signed where the collection is private. Empty: downloads lead to the store.
+    downloads_cdn_url: Option<BaseUrl> = "downloads.cdn_url", "", aliases ["CDN_URL"];
     /// Address of a CloudFront distribution that downloads go through, such as `https://d111111abcdef8.cloudfront.net`; where it
     /// stands before several buckets, `{bucket}` is where the bucket's name goes. Empty: downloads come from the store.
     downloads_cloudfront_url: Option<BaseUrl> = "downloads.cloudfront_url", "";
@@ -271,10 +274,6 @@ settings! {
     uploads_offer: Option<String> = "uploads.offer", "";
     /// Bytes that one owner may store and have reserved. Empty: no limit.
     uploads_quota: Option<Size> = "uploads.quota", "";
-
-    /// Address of a content delivery network (CDN) that fetches from this program, at `server.public_url`: downloads lead there,
-    /// signed where the collection is private. Empty: downloads lead to the store.
-    downloads_cdn_url: Option<BaseUrl> = "downloads.cdn_url", "", aliases ["CDN_URL"];
 
     /// Where clamd listens: `host:port`, or the path of its Unix socket, such as `/run/clamav/clamd.ctl`. Empty: nothing is
     /// scanned.

@@ -19,7 +19,7 @@ use super::validate::admit_metadata;
 use crate::app::App;
 use crate::artifacts::ARTIFACT;
 use crate::error::{Result, ServiceError};
-use crate::measuring::Measured;
+use crate::measuring::{Measured, Seen};
 
 /// What a client may add when it confirms.
 #[derive(Clone, Debug, Default)]
@@ -57,8 +57,11 @@ impl App {
     ) -> Result<Confirmed> {
         let work = Box::pin(self.confirm_or_repeat(principal, id, request));
         let whose = (principal.subject.as_str(), Some(id));
-        self.measured(Measured::Upload, whose, work, |confirmed| Some(&confirmed.file))
-            .await
+        self.measured(Measured::Upload, whose, work, |confirmed| Seen {
+            file: Some(&confirmed.file),
+            repeated: confirmed.repeated,
+        })
+        .await
     }
 
     async fn confirm_or_repeat(

@@ -25,7 +25,7 @@ use super::multipart::SignedPart;
 use super::validate::{admit_metadata, validate_description, validate_filename};
 use crate::app::App;
 use crate::error::{Result, ServiceError};
-use crate::measuring::Measured;
+use crate::measuring::{Measured, Seen};
 use crate::offers::admit_record_type;
 
 /// Longest idempotency key, in bytes.
@@ -109,8 +109,11 @@ impl App {
             self.issue(principal, prepared).await
         });
         let whose = (principal.subject.as_str(), None);
-        self.measured(Measured::SignUpload, whose, work, |signed| Some(&signed.file))
-            .await
+        self.measured(Measured::SignUpload, whose, work, |signed| Seen {
+            file: Some(&signed.file),
+            repeated: signed.repeated,
+        })
+        .await
     }
 
     /// Every check, without a trace in the database.

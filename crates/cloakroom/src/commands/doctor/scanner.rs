@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
+use cloakroom_core::ports::clock::Clock as _;
 use cloakroom_objects::s3::probe::Verdict;
 use jiff::{Timestamp, civil::DateTime, fmt::strtime, tz::TimeZone};
 
 use super::report::{Line, Report};
 use crate::config::Config;
+use crate::runtime::SystemClock;
 use crate::wire;
 
 /// Signatures that are older, in days, are missing what went round since: ClamAV gives out new ones every day.
@@ -37,7 +39,7 @@ pub(super) async fn look(config: &Config, report: &mut Report) {
         "start clamd, or check scan.address, the network and who may open the socket",
     ));
     let Ok(version) = answered else { return };
-    let (found, fresh) = judge(&version, Timestamp::now());
+    let (found, fresh) = judge(&version, SystemClock::default().now());
     report.add(
         Line::ok(
             "reach",

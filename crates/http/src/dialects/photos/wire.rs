@@ -78,6 +78,17 @@ pub(super) struct PhotoBody {
     processed_at: Option<Timestamp>,
 }
 
+impl ThumbnailBody {
+    /// The longer side, and what was asked for: a small photo has two that are equal.
+    fn size(&self) -> (Option<u32>, Option<u32>) {
+        let asked = self
+            .name
+            .strip_prefix(THUMBNAIL)
+            .and_then(|side| side.parse().ok());
+        (self.width.max(self.height), asked)
+    }
+}
+
 /// A thumbnail.
 #[derive(Serialize, ToSchema)]
 #[schema(as = PhotoThumbnail)]
@@ -136,7 +147,7 @@ impl PhotoBody {
             })
             .collect();
         // The smallest is the one for lists.
-        let first = thumbnails.iter().min_by_key(|one| one.width.max(one.height));
+        let first = thumbnails.iter().min_by_key(|one| one.size());
         let fact = |name: &str| file.facts.get(name).and_then(Value::as_u64);
         let verified = file.verified.as_ref().map(|verified| verified.sha256);
         Ok(Self {
