@@ -11,6 +11,12 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// Whether this is a line about one requirement: `| S2-117 | ..`.
+fn is_claim(line: &str) -> bool {
+    let id = line.strip_prefix("| S").and_then(|rest| rest.split(' ').next());
+    id.is_some_and(|id| id.len() == 5 && id.as_bytes()[1] == b'-')
+}
+
 /// One line of the table.
 struct Claim {
     state: String,
@@ -21,7 +27,7 @@ struct Claim {
 fn claims() -> BTreeMap<String, Claim> {
     let page = std::fs::read_to_string(root().join("docs/checklist.md")).expect("docs/checklist.md");
     let mut claims = BTreeMap::new();
-    for line in page.lines().filter(|line| line.starts_with("| S")) {
+    for line in page.lines().filter(|line| is_claim(line)) {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
         let [id, _, state, evidence, reason] = cells[..] else {
             panic!("a line has id, requirement, state, evidence and reason: {line}");
