@@ -139,6 +139,8 @@ def test_upload_search_get_download_delete(cloakroom):
     assert created[0]["duration_ms"] >= 0 and created[0]["started_at"] <= created[0]["completed_at"]
 
     assert element.delete(body["file_id"]).status_code == 204
+    changed = admin.wal(file_id=body["file_id"], operation_type="FILE_UPDATE").json()["transactions"]
+    assert changed and all(one["started_at"] <= one["completed_at"] for one in changed), changed
     assert element.search(query=word).json()["files"] == []
     assert not element.download(body["file_id"]).ok
 

@@ -25,6 +25,9 @@ def test_the_storage_is_tried_in_every_bucket(cloakroom, pair):
     assert told["errors"] == [] and isinstance(told["response_time_ms"], int)
     if pair.store == "local":
         assert {"reconciliation-files", "reconciliation-reports", "temp-uploads"} <= set(told["buckets_accessible"])
+    else:
+        # From the start on, not only when it has opened.
+        assert "cloakroom_store_circuit_state 0" in requests.get(f"{cloakroom.api_url}/metrics", timeout=30).text
 
 
 def test_a_storage_that_is_gone_is_unhealthy(tmp_path):
@@ -76,6 +79,7 @@ def test_metrics_and_log_lines_of_task_15(tmp_path):
         signed = bot.put(CSV)
         assert bot.confirm(file_id=signed["file_id"]).ok
         bot.settled(signed["file_id"])
+        assert bot.confirm(file_id=signed["file_id"]).ok, "again, which is no second upload"
         download = f"{server.api_url}/api/v1/files/{signed['file_id']}/download"
         assert requests.get(download, headers=bot.headers, timeout=30).ok
         assert bot.confirm(file_id=str(uuid.uuid4())).status_code == 404
@@ -87,6 +91,9 @@ def test_metrics_and_log_lines_of_task_15(tmp_path):
         assert re.search(rf'cloakroom_storage_operation_duration_seconds_bucket{{operation="{operation}",le="0.1"}}', text)
         assert re.search(rf'cloakroom_storage_operations_in_flight{{operation="{operation}"}} 0', text)
     assert re.search(r'cloakroom_storage_operations_total{.*"(refused|file_not_found)".*"(refused|file_not_found)".*} 1', text)
+    uploads = [line for line in text.splitlines() if re.match(r'cloakroom_storage_operations_total{.*operation="upload"', line)]
+    counted = {status: line.rsplit(" ", 1)[1] for line in uploads for status in re.findall(r'status="(\w+)"', line)}
+    assert counted["success"] == "1" and counted["repeated"] == "1", uploads
     assert re.search(r"cloakroom_upload_size_bytes_sum{.*} \d", text) and "cloakroom_upload_size_bytes_count" in text
     assert str(signed["file_id"]) not in text, "no label for each file"
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")]
