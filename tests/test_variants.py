@@ -11,6 +11,8 @@ from instance import running, token_of
 
 WIDTH, HEIGHT = 400, 300
 SETTINGS = {
+    # As most collections have it: what was deleted can be restored.
+    "CLOAKROOM_COLLECTIONS_PHOTOS_TRASH_FOR": "1h",
     "CLOAKROOM_COLLECTIONS_PHOTOS_VARIANTS_MAX": "5",
     "CLOAKROOM_COLLECTIONS_PHOTOS_THUMBNAILS": "64,128x32:cover",
 }

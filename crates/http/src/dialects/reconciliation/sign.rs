@@ -86,7 +86,7 @@ pub(super) struct SignRequest {
     #[schema(max_length = 127, example = "text/csv")]
     content_type: Option<String>,
     /// The size, when it is known; then exactly so many bytes must be sent.
-    #[schema(value_type = Option<u64>)]
+    #[schema(value_type = Option<u64>, maximum = 5_497_558_138_880_u64)]
     file_size_bytes: Option<Whole>,
     /// By default a PUT where type and size are given, else a form.
     method: Option<Method>,
