@@ -2,10 +2,10 @@
 //!
 //! A dialect translates: wire to a call of the service, and the answer back to the wire. It holds no logic of its own, so
 //! what is promised of the native API (ownership, consistency, modes, limits) holds for it by the same code. A further
-//! dialect is a folder here, a variant of [`Dialect`] and an arm of [`Dialect::routes`].
+//! dialect is a folder here, a variant of [`Dialect`] and an arm of `Dialect::routes`.
 //!
 //! Where a dialect's path is one of the native API, the native handler answers, with the dialect's fields beside its own:
-//! see [`beside`].
+//! see `beside.rs`.
 
 pub mod artifacts;
 pub mod attachments;

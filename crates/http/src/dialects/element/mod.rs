@@ -1,4 +1,4 @@
-//! S3: a storage element. Its `GET` and `DELETE /api/v1/files/{id}` and `/download` are the native ones; see [`beside`].
+//! S3: a storage element. Its `GET` and `DELETE /api/v1/files/{id}` and `/download` are the native ones; see `beside.rs`.
 
 mod cache;
 mod config;

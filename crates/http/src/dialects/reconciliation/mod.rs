@@ -1,5 +1,5 @@
 //! S2, tables to reconcile: sign, confirm and watch, at the root, under `/api` and under `/api/v1`; and whether the storage
-//! works. `GET /api/v1/files/{id}/status` is the native one; see [`status_beside`].
+//! works. `GET /api/v1/files/{id}/status` is the native one; see `beside.rs`.
 
 mod confirm;
 mod sign;
