@@ -67,7 +67,10 @@ async fn finish(stage: &Stage, job: &Job, outcome: &JobOutcome) {
 /// Whoever comes with one job beside somebody who has very many is in the first handful.
 pub async fn many_jobs_of_one_owner_do_not_hold_up_another(store: Store) {
     let stage = Stage::new(store);
-    enqueue_many(&stage, JobKind::ProcessFile, "anna", MANY).await;
+    // One after the other: what is enqueued at the same moment may share a turn, and the share below would not be exact.
+    for _ in 0..MANY {
+        enqueue_for(&stage, JobKind::ProcessFile, "anna").await;
+    }
     stage.pass(1);
     enqueue_for(&stage, JobKind::ProcessFile, "ben").await;
     let claimed = stage.claim("w", 4).await;
@@ -92,8 +95,7 @@ pub async fn many_jobs_of_one_owner_do_not_hold_up_another(store: Store) {
         .into_iter()
         .filter(|owner| *owner == "cleo")
         .count();
-    // Jobs of one owner that were enqueued at the same moment, as anna's were, may share a turn.
-    assert!((15..=20).contains(&of_cleo), "{of_cleo} of 40");
+    assert!((19..=21).contains(&of_cleo), "{of_cleo} of 40");
 }
 
 /// One each, round after round, whoever began; jobs that a transition makes are no different.
