@@ -15,6 +15,7 @@ pub mod processors;
 pub mod settings;
 pub mod show;
 pub mod stores;
+pub mod tables;
 pub mod values;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -11,8 +11,9 @@ use cloakroom_worker::processors::own::{Call, Command, OwnProcessor};
 use super::collections::media_type;
 use super::layers::Problem;
 use super::settings::Settings;
+use super::tables::fields;
 use super::values::{Period, Size, Value};
-use super::{Config, Origin, Raw, Source};
+use super::{Config, Origin, Source};
 
 /// A processor of the operator's own, as configured.
 #[derive(Clone, Debug)]
@@ -144,65 +145,31 @@ impl ProcessorTable {
     }
 }
 
-/// One field of the table.
-#[derive(Debug)]
-pub struct Field {
-    /// Its name in the table.
-    pub name: &'static str,
-    /// What may be written.
-    pub kind: &'static str,
-    /// What it is for.
-    pub doc: &'static str,
-    /// Never shown; may come from a file named by `<NAME>_FILE`.
-    pub secret: bool,
-    /// Reads a value into the table.
-    pub set: fn(&mut ProcessorTable, &Raw) -> Result<(), String>,
-    /// The table's value, as one would write it.
-    pub show: fn(&ProcessorTable) -> String,
-}
-
-macro_rules! fields {
-    ($($(#[doc = $doc:literal])+ $field:ident: $kind:ty;)+) => {
-        /// Every field there is.
-        pub const FIELDS: &[Field] = &[$(
-            Field {
-                name: stringify!($field),
-                kind: <$kind as Value>::KIND,
-                doc: concat!($($doc,)+),
-                secret: <$kind as Value>::SECRET,
-                set: |table, raw| {
-                    table.$field = <$kind>::read(raw)?;
-                    Ok(())
-                },
-                show: |table| table.$field.show(),
-            },
-        )+];
-    };
-}
-
 fields! {
-    /// The program by its absolute path, and its arguments; `{input}`, `{output}` and `{request}` in them become paths.
-    command: Vec<String>;
-    /// Files and directories that the program may read, beside its own directory and the system's programs and libraries.
-    reads: Vec<String>;
-    /// Whether the program may open connections.
-    network: bool;
-    /// Address that files are posted to, instead of a program. It may hold a token and is not shown.
-    url: Option<Secret>;
-    /// What requests to `url` are signed with: `whsec_` and 24 to 64 bytes in Base64.
-    secret: Option<Secret>;
-    /// Whether `url` may be a private address, and http: for a service in the same network.
-    allow_private: bool;
-    /// Media types that it takes, such as `image/*`. Empty: every type.
-    content_types: Vec<String>;
-    /// Longest time of a run by the clock. Empty: `processing.timeout`.
-    timeout: Period;
-    /// Longest time of processors that the program may use. Empty: `processing.cpu`.
-    cpu: Period;
-    /// Most memory of the program. Empty: `processing.memory`.
-    memory: Size;
-    /// Largest size of everything that it makes of a file. Empty: `processing.output_max`.
-    output_max: Size;
+    ProcessorTable {
+        /// The program by its absolute path, and its arguments; `{input}`, `{output}` and `{request}` in them become paths.
+        command: Vec<String>;
+        /// Files and directories that the program may read, beside its own directory and the system's programs and libraries.
+        reads: Vec<String>;
+        /// Whether the program may open connections.
+        network: bool;
+        /// Address that files are posted to, instead of a program. It may hold a token and is not shown.
+        url: Option<Secret>;
+        /// What requests to `url` are signed with: `whsec_` and 24 to 64 bytes in Base64.
+        secret: Option<Secret>;
+        /// Whether `url` may be a private address, and http: for a service in the same network.
+        allow_private: bool;
+        /// Media types that it takes, such as `image/*`. Empty: every type.
+        content_types: Vec<String>;
+        /// Longest time of a run by the clock. Empty: `processing.timeout`.
+        timeout: Period;
+        /// Longest time of processors that the program may use. Empty: `processing.cpu`.
+        cpu: Period;
+        /// Most memory of the program. Empty: `processing.memory`.
+        memory: Size;
+        /// Largest size of everything that it makes of a file. Empty: `processing.output_max`.
+        output_max: Size;
+    }
 }
 
 /// The setting that a field has its value from where nobody says anything.

@@ -10,6 +10,7 @@ use cloakroom_signing::{Region, Secret};
 use super::adapters::{Store, is_aws};
 use super::layers::Problem;
 use super::settings::Settings;
+use super::tables::fields;
 use super::values::{
     BaseUrl, BucketAddressing, BucketName, Raw, ServerSideEncryption, Size, StoreKind, Value,
 };
@@ -110,72 +111,38 @@ impl StoreTable {
     }
 }
 
-/// One field of the table.
-#[derive(Debug)]
-pub struct Field {
-    /// Its name in the table.
-    pub name: &'static str,
-    /// What may be written.
-    pub kind: &'static str,
-    /// What it is for.
-    pub doc: &'static str,
-    /// Never shown; may come from a file named by `<NAME>_FILE`.
-    pub secret: bool,
-    /// Reads a value into the table.
-    pub set: fn(&mut StoreTable, &Raw) -> Result<(), String>,
-    /// The table's value, as one would write it.
-    pub show: fn(&StoreTable) -> String,
-}
-
-macro_rules! fields {
-    ($($(#[doc = $doc:literal])+ $field:ident: $kind:ty;)+) => {
-        /// Every field there is.
-        pub const FIELDS: &[Field] = &[$(
-            Field {
-                name: stringify!($field),
-                kind: <$kind as Value>::KIND,
-                doc: concat!($($doc,)+),
-                secret: <$kind as Value>::SECRET,
-                set: |table, raw| {
-                    table.$field = <$kind>::read(raw)?;
-                    Ok(())
-                },
-                show: |table| table.$field.show(),
-            },
-        )+];
-    };
-}
-
 fields! {
-    /// What it is made of: `local` files, an `s3` service; `auto`: S3 where an endpoint is set, else local.
-    kind: StoreKind;
-    /// Where the files of a local store are. Empty: in `stores/NAME` of the data directory.
-    directory: Option<PathBuf>;
-    /// Address of the S3 service, as this process reaches it. Empty with `kind` `s3`: AWS, in `region`.
-    endpoint: Option<BaseUrl>;
-    /// Address under which clients reach it. Empty: `endpoint`, and for a local store the embedded S3 endpoint.
-    public_url: Option<BaseUrl>;
-    /// Region that signatures are made for.
-    region: Region;
-    /// Where the name of a bucket stands in addresses.
-    addressing: BucketAddressing;
-    /// Access key of the S3 service. Of a local store beside an S3 service as the main store: that of the embedded endpoint.
-    access_key: Option<Secret>;
-    /// Secret key that belongs to it.
-    secret_key: Option<Secret>;
-    /// How the S3 service encrypts objects. Empty: as its bucket says.
-    encryption: Option<ServerSideEncryption>;
-    /// Id of the key for `aws:kms`.
-    kms_key_id: Option<String>;
-    /// Storage class of its objects, such as `GLACIER_IR`. Empty: the default of the service.
-    storage_class: Option<String>;
-    /// Its buckets, beside those of the collections that name the store. A collection that names the store and no bucket has
-    /// the first of them.
-    buckets: Vec<String>;
-    /// How far it is open: `edit`, `rw`, `ro` or `ar`. Empty: as the database says, `edit` in a new instance.
-    mode: Option<StorageMode>;
-    /// How much it is meant to hold; shown to administrators.
-    capacity: Option<Size>;
+    StoreTable {
+        /// What it is made of: `local` files, an `s3` service; `auto`: S3 where an endpoint is set, else local.
+        kind: StoreKind;
+        /// Where the files of a local store are. Empty: in `stores/NAME` of the data directory.
+        directory: Option<PathBuf>;
+        /// Address of the S3 service, as this process reaches it. Empty with `kind` `s3`: AWS, in `region`.
+        endpoint: Option<BaseUrl>;
+        /// Address under which clients reach it. Empty: `endpoint`, and for a local store the embedded S3 endpoint.
+        public_url: Option<BaseUrl>;
+        /// Region that signatures are made for.
+        region: Region;
+        /// Where the name of a bucket stands in addresses.
+        addressing: BucketAddressing;
+        /// Access key of the S3 service. Of a local store beside an S3 service as the main store: that of the embedded endpoint.
+        access_key: Option<Secret>;
+        /// Secret key that belongs to it.
+        secret_key: Option<Secret>;
+        /// How the S3 service encrypts objects. Empty: as its bucket says.
+        encryption: Option<ServerSideEncryption>;
+        /// Id of the key for `aws:kms`.
+        kms_key_id: Option<String>;
+        /// Storage class of its objects, such as `GLACIER_IR`. Empty: the default of the service.
+        storage_class: Option<String>;
+        /// Its buckets, beside those of the collections that name the store. A collection that names the store and no bucket has
+        /// the first of them.
+        buckets: Vec<String>;
+        /// How far it is open: `edit`, `rw`, `ro` or `ar`. Empty: as the database says, `edit` in a new instance.
+        mode: Option<StorageMode>;
+        /// How much it is meant to hold; shown to administrators.
+        capacity: Option<Size>;
+    }
 }
 
 impl super::Layers {
