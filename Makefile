@@ -54,12 +54,13 @@ scripts-check: ## Syntax of the shell scripts and of the Python tests
 	for script in scripts/test-servers scripts/test-providers scripts/test-mutations scripts/test-power-loss; do \
 	    python3 -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$$script"; done
 
+# One run tells of every failure: nobody waits for the next one to see the second.
 test: test-env ## All tests, against real servers that it starts; installs what they need
-	$(WITH_SERVERS) $(MAKE) test-rust test-acceptance
+	$(WITH_SERVERS) $(MAKE) --keep-going test-rust test-acceptance
 
 # The signing tests ask botocore, so they need the Python environment too.
 test-rust: test-env ## Rust unit and integration tests
-	$(WITH_SERVERS) $(CARGO) test --workspace --locked
+	$(WITH_SERVERS) $(CARGO) test --workspace --locked --no-fail-fast
 
 test-acceptance: test-env ## Real clients against the built program (ARGS='-k name' passes options to pytest)
 	$(CARGO) build --locked --package cloakroom

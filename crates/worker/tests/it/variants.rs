@@ -26,6 +26,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::app::{Process, Stores, ann, person};
 
@@ -41,6 +42,8 @@ struct Painter {
     painted: AtomicUsize,
     /// Refuses what has this width.
     refused_width: Option<u32>,
+    /// Paints nothing until this is closed.
+    gate: Option<Arc<Semaphore>>,
 }
 
 #[async_trait]
@@ -65,6 +68,9 @@ impl Renderer for Painter {
         }
         // Others get to ask meanwhile.
         tokio::task::yield_now().await;
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.expect_err("closed, never given");
+        }
         bytes.extend_from_slice(input.rendition.query().as_bytes());
         Ok(MadeDerivative {
             name: input.name.to_owned(),
@@ -272,21 +278,29 @@ async fn a_crowd_makes_one_variant() {
 /// Whoever goes away does not take the picture from those who stay.
 #[tokio::test]
 async fn who_asked_first_may_leave() {
-    let gallery = Gallery::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let gallery = Gallery::with(Painter {
+        gate: Some(Arc::clone(&gate)),
+        ..Painter::default()
+    })
+    .await;
     let file = gallery.photo().await;
     let process = gallery.stores.start();
     let asked = signed(&process, file.id, 64).await;
     let mut first = Box::pin(process.app.variant(&asked));
-    // Until the making has begun.
+    // Until the making has begun. Nothing of it is stored before the gate opens.
     while gallery.painted() == 0 {
         tokio::select! {
             biased;
-            _ = &mut first => panic!("it yields while it paints"),
+            _ = &mut first => panic!("the gate is closed"),
             () = tokio::task::yield_now() => {}
         }
     }
     let second = process.app.variant(&asked);
-    let (second, ()) = tokio::join!(second, async { drop(first) });
+    let (second, ()) = tokio::join!(second, async {
+        drop(first);
+        gate.close();
+    });
     second.expect("a picture");
     // It was the first one's if the second came in time to wait for it.
     assert!((1..=2).contains(&gallery.painted()));
