@@ -2,7 +2,7 @@
 //!
 //! The service has to show a duration and the dimensions of what people upload, and cannot believe the client about
 //! them. Nothing is decoded: MP4/MOV/M4A/3GP, Matroska/WebM, AVI, MP3, WAV, FLAC, Ogg and ADTS keep these facts in
-//! boxes, chunks, pages and frame headers. The readers take hostile input: they never recurse by the file's will,
+//! boxes, chunks, pages and frame headers. FLAC and Ogg have checksums besides, which are looked at. The readers take hostile input: they never recurse by the file's will,
 //! never allocate by the file's numbers, and stop at [`Limits`].
 
 #![expect(
@@ -11,6 +11,7 @@
 )]
 
 mod adts;
+mod checksum;
 mod codec;
 mod error;
 mod flac;

@@ -1,16 +1,18 @@
 //! Ogg (RFC 3533): Vorbis, Opus (RFC 7845), FLAC, Speex and Theora.
 //!
-//! The first pages name the streams, the last page of a stream says when it ends. It is looked for in the last
-//! 64 KiB, which every page fits into.
+//! The first pages name the streams, the last page of a stream says when it ends. Every page has a checksum, so all are
+//! walked; where that takes too much, the last page is looked for in the last 64 KiB, which every page fits into.
 
 use std::io::{Read, Seek};
 
+use crate::checksum::crc32;
 use crate::input::{Input, be16, be32, le16, le32, le64};
 use crate::mp4_sample::displayed_width;
 use crate::{Error, Format, Media, flac, seconds, thousandths};
 
 const STREAMS: usize = 16;
-const TAIL: u64 = 64 * 1024;
+/// The longest page has 65,307 bytes.
+const PAGE: usize = 64 * 1024;
 
 struct Page {
     first: bool,
@@ -94,53 +96,43 @@ pub(crate) fn inspect<R: Read + Seek>(input: &mut Input<R>) -> Result<Media, Err
             what: "this Ogg stream",
         });
     }
-    let duration = match duration(input, &clocks, at) {
-        Err(Error::LimitExceeded { .. }) => None,
+    let by_the_end = last_pages(input, &clocks, at)?;
+    media.set_duration(match all_pages(input, &clocks, at) {
+        Err(Error::LimitExceeded { .. }) => by_the_end,
         other => other?,
-    };
-    media.set_duration(duration);
+    });
     Ok(media)
 }
 
-/// The end of the longest stream, by the last page of each.
-fn duration<R: Read + Seek>(
+/// The end of the longest stream, by the last page of each; nothing where streams follow one another.
+fn last_pages<R: Read + Seek>(
     input: &mut Input<R>,
     clocks: &[(u32, Clock)],
     headers_end: u64,
 ) -> Result<Option<f64>, Error> {
     let length = input.length();
-    let from = length.saturating_sub(TAIL);
-    let tail = input.peek(from, usize::try_from(TAIL).unwrap_or(0))?;
+    let from = length.saturating_sub(PAGE as u64);
+    let tail = input.peek(from, PAGE)?;
     let mut longest = None;
-    let mut strange = false;
     for at in 0..tail.len().saturating_sub(26) {
         let Some(page) = parse_page(&tail[at..], from + at as u64) else {
             continue;
         };
-        strange |= page.first && page.body > headers_end;
-        if page.end > length && clocks.iter().any(|(serial, _)| *serial == page.serial) {
-            return Err(Error::Malformed {
-                message: "the file is cut off in a page",
-                offset: length,
-            });
+        let clock = clocks.iter().find(|(serial, _)| *serial == page.serial);
+        let Some((_, clock)) = clock.filter(|_| !page.first || page.body <= headers_end) else {
+            return Ok(None);
+        };
+        if page.granule != u64::MAX {
+            let end = clock.seconds(page.granule);
+            longest = if end > longest { end } else { longest };
         }
-        match clocks.iter().find(|(serial, _)| *serial == page.serial) {
-            Some((_, clock)) if page.granule != u64::MAX => {
-                let end = clock.seconds(page.granule);
-                longest = if end > longest { end } else { longest };
-            }
-            Some(_) => {}
-            None => strange = true,
-        }
-    }
-    if strange || longest.is_none() {
-        return chained(input, clocks, headers_end);
     }
     Ok(longest)
 }
 
-/// Streams that follow one another: page by page, the durations added up.
-fn chained<R: Read + Seek>(
+/// How long it plays, page by page, each of which has to be whole. The durations of streams that follow one another are
+/// added up.
+fn all_pages<R: Read + Seek>(
     input: &mut Input<R>,
     clocks: &[(u32, Clock)],
     headers_end: u64,
@@ -148,10 +140,11 @@ fn chained<R: Read + Seek>(
     let mut before = 0.0;
     let mut current = 0.0_f64;
     let mut later: Vec<(u32, Clock)> = Vec::new();
-    let mut at = headers_end;
-    let mut in_headers = false;
+    let mut at = 0;
+    let mut in_headers = true;
     while let Some(page) = page(input, at)? {
-        if page.first {
+        check(input, at, &page)?;
+        if page.first && at >= headers_end {
             if !in_headers {
                 before += current;
                 current = 0.0;
@@ -165,7 +158,7 @@ fn chained<R: Read + Seek>(
             {
                 later.push((page.serial, clock));
             }
-        } else {
+        } else if at >= headers_end {
             in_headers = false;
             let clock = later
                 .iter()
@@ -179,7 +172,47 @@ fn chained<R: Read + Seek>(
         }
         at = page.end;
     }
+    if input.peek(at, 4)?.starts_with(b"Ogg") || another_page(input, at)? {
+        return Err(Error::Malformed {
+            message: "a page is cut off or damaged",
+            offset: at,
+        });
+    }
     Ok(Some(before + current).filter(|seconds| *seconds > 0.0))
+}
+
+/// Whether the checksum of the page at `at` is right, for which its own field counts as zero.
+fn check<R: Read + Seek>(input: &mut Input<R>, at: u64, page: &Page) -> Result<(), Error> {
+    let length = usize::try_from(page.end - at).unwrap_or(usize::MAX);
+    let bytes = input.peek(at, length)?;
+    let right = bytes.len() == length
+        && bytes.split_at_checked(22).is_some_and(|(head, rest)| {
+            let (said, body) = rest.split_at(4);
+            let crc = crc32(crc32(crc32(0, head), &[0; 4]), body);
+            said == crc.to_le_bytes()
+        });
+    if right {
+        return Ok(());
+    }
+    Err(Error::Malformed {
+        message: "a page is cut off or damaged",
+        offset: at,
+    })
+}
+
+/// Whether pages go on after something that is none, which may be a tag at the end.
+fn another_page<R: Read + Seek>(input: &mut Input<R>, mut at: u64) -> Result<bool, Error> {
+    loop {
+        let piece = input.peek(at, PAGE)?;
+        if piece.len() < 5 {
+            return Ok(false);
+        }
+        if piece.windows(5).any(|bytes| bytes == b"OggS\0") {
+            return Ok(true);
+        }
+        // A name that lies across two pieces is in the second one whole.
+        at += piece.len() as u64 - 4;
+    }
 }
 
 /// Takes the facts from a stream's first packet.

@@ -182,6 +182,46 @@ fn a_file_that_is_cut_off_is_malformed() {
     assert!(matches!(found, Err(Error::Malformed { .. })), "{found:?}");
 }
 
+/// FLAC and Ogg have a checksum over every byte of their sound: no cut and no flipped bit in it gets through.
+#[test]
+fn damage_that_a_checksum_shows_is_malformed() {
+    let names = [
+        "mono.flac",
+        "piped.flac",
+        "vorbis.ogg",
+        "opus.opus",
+        "flac.ogg",
+        "chained.ogg",
+    ];
+    let files = corpus();
+    for name in names {
+        let (_, bytes) = files.iter().find(|(known, _)| known == name).unwrap();
+        let whole = inspect(Cursor::new(bytes), &Limits::default()).unwrap();
+        let malformed = |bytes: &[u8], what: &str| {
+            let found = inspect(Cursor::new(bytes), &Limits::default());
+            assert!(
+                matches!(found, Err(Error::Malformed { .. })),
+                "{name}, {what}: {found:?}"
+            );
+        };
+        for at in (bytes.len() / 2..bytes.len()).step_by(bytes.len() / 97 + 1) {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 4;
+            malformed(&flipped, &format!("a bit of byte {at}"));
+            // Ogg may end with any page.
+            if !bytes[at..].starts_with(b"OggS") {
+                malformed(&bytes[..at], &format!("cut at {at}"));
+            }
+        }
+        // What people's programs append is no damage.
+        let mut tagged = bytes.clone();
+        tagged.extend(b"TAG");
+        tagged.resize(bytes.len() + 128, b' ');
+        let found = inspect(Cursor::new(tagged), &Limits::default()).unwrap();
+        assert_eq!(found, whole, "{name} with a tag");
+    }
+}
+
 fn boxed(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
     let mut bytes = u32::try_from(body.len() + 8).unwrap().to_be_bytes().to_vec();
     bytes.extend(kind);
