@@ -376,6 +376,7 @@ def test_processes_are_found_in_redis(tmp_path):
         "REDIS_URL": server("REDIS_URL"),
         "CLOAKROOM_DATABASE_TABLE_PREFIX": prefix,
         "CLOAKROOM_REDIS_ANNOUNCE_TTL": "3s",
+        "CLOAKROOM_STORE_CAPACITY": "2GiB",
     }
     with running(tmp_path, EMBEDDED, settings) as instance:
         users(instance)[0].upload("a.txt", b"abc")
@@ -390,7 +391,7 @@ def test_processes_are_found_in_redis(tmp_path):
         assert len(said) == 1 and keys == [f"{prefix}:nodes:{said[0]['id']}"]
         assert (said[0]["url"], said[0]["mode"]) == (instance.api_url, "edit")
         assert said[0]["total_size_bytes"] == 3 and said[0]["stores"][0]["name"] == "main"
-        assert "capacity_bytes" in said[0]["stores"][0] and said[0]["updated_at"]
+        assert said[0]["stores"][0]["capacity_bytes"] == 2 << 30 and said[0]["updated_at"]
         assert 0 < redis("PTTL", keys[0]) <= 3000
     # A process that ended in order is gone at once.
     assert redis("KEYS", f"{prefix}:nodes:*") == []

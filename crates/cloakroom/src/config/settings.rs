@@ -137,6 +137,8 @@ settings! {
     /// Where bytes are kept: `local` in files of `data_dir`, behind an S3 endpoint of our own; `s3` in an S3 service; `auto`
     /// in S3 where `s3.endpoint` is set, else local.
     store_kind: StoreKind = "store.kind", "auto";
+    /// How much the main store is meant to hold; shown to administrators.
+    store_capacity: Option<Size> = "store.capacity", "";
 
     /// How far the main store is open: `edit`, for good; `rw`, without deletion; `ro`; `ar`, an archive. Empty: as the database
     /// says, `edit` in a new instance. Another mode than the database and `mode.json` say is refused at the start.

@@ -106,6 +106,7 @@ impl StoreTable {
             s3_kms_key_id: self.kms_key_id.clone(),
             s3_storage_class: self.storage_class.clone(),
             storage_mode: self.mode,
+            store_capacity: self.capacity,
             ..settings.clone()
         }
     }

@@ -39,11 +39,7 @@ pub(super) fn definitions(
             address,
             mode: own.storage_mode,
             methods: Some(policy.methods),
-            capacity_bytes: config
-                .stores
-                .get(&store.name)
-                .and_then(|table| table.capacity)
-                .map(|size| size.0),
+            capacity_bytes: own.store_capacity.map(|size| size.0),
             ..StoreDefinition::new(&store.name, owned_buckets(config, &store.name))
         })
     };

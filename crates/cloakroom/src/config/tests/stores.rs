@@ -45,6 +45,7 @@ fn a_collection_is_in_the_store_that_it_names_or_that_has_its_bucket() {
         Store::S3("https://cold.test".to_owned())
     );
     assert_eq!(archive.settings.storage_mode, Some(StorageMode::Ar));
+    assert_eq!(archive.settings.store_capacity.map(|size| size.0), Some(5 << 40));
     assert_eq!(
         archive.collections.keys().collect::<Vec<_>>(),
         ["papers", "scans"]
