@@ -10,6 +10,7 @@ mod place;
 pub mod postgres;
 mod prefix;
 mod queue;
+mod row;
 mod scalar;
 pub mod sqlite;
 mod trimming;

@@ -22,7 +22,7 @@ use super::administration::{garbage, stores};
 use super::connection::{Connection, Write};
 use super::failure::Outcome;
 use super::pool::Unknown;
-use super::row::{self, Columns, Value};
+use super::row::{self, Value};
 use super::statements::{
     Prepared, audit_columns, event_columns, file_columns, garbage_columns, intent_columns, job_columns,
     later_file_columns, record_columns, store_columns, token_columns, upload_columns,
@@ -30,6 +30,7 @@ use super::statements::{
 use super::values::{Json, Text, TextBuf, Time, integer, json_text};
 use super::{files, tokens};
 use crate::place::{garbage_of_place, place_of_garbage};
+use crate::row::Columns as _;
 
 /// The table of a section.
 const fn table(section: Section) -> &'static str {
@@ -134,7 +135,6 @@ fn read(
     row: &Row,
     derivatives: &mut HashMap<FileId, Vec<Derivative>>,
 ) -> Outcome<(String, ArchivedRow)> {
-    let c = Columns(row);
     Ok(match section {
         Section::Records => {
             let record = row::record(row)?;
@@ -142,7 +142,7 @@ fn read(
         }
         Section::Files => {
             let file = row::file(row)?;
-            let has_upload = c.get::<Option<&str>>(36)?.is_some();
+            let has_upload = row.try_get::<_, Option<&str>>(36)?.is_some();
             let archived = ArchivedFile {
                 upload: has_upload.then(|| row::upload(row, 35)).transpose()?,
                 derivatives: derivatives.remove(&file.id).unwrap_or_default(),
@@ -159,7 +159,7 @@ fn read(
             (place, ArchivedRow::Event(event))
         }
         Section::Usage => {
-            let (owner, usage) = (c.text(0)?, row::usage(row, 1)?);
+            let (owner, usage) = (row.text(0)?, row::usage(row, 1)?);
             (owner.clone(), ArchivedRow::Usage { owner, usage })
         }
         Section::Intents => {
@@ -175,19 +175,19 @@ fn read(
             (token.id.to_string(), ArchivedRow::ServiceToken(token))
         }
         Section::Settings => {
-            let (name, value) = (c.text(0)?, c.object(1)?);
+            let (name, value) = (row.text(0)?, row.object(1)?);
             (name.clone(), ArchivedRow::Setting { name, value })
         }
         Section::KeptGarbage => {
-            let garbage = garbage::read(row)?;
+            let garbage = row::garbage(row)?;
             (place_of_garbage(&garbage), ArchivedRow::KeptGarbage(garbage))
         }
         Section::Stores => {
-            let store = stores::read_store(row)?;
+            let store = row::store_state(row)?;
             (store.name.clone(), ArchivedRow::Store(store))
         }
         Section::Audit => {
-            let entry = stores::read_audit(row)?;
+            let entry = row::audit_entry(row)?;
             (entry.id.to_string(), ArchivedRow::Audit(entry))
         }
     })
@@ -216,7 +216,7 @@ async fn export(
     found.truncate(limit as usize);
     let mut derivatives: HashMap<FileId, Vec<Derivative>> = HashMap::new();
     if section == Section::Files {
-        let ids = row::all(&found, |row| Columns(row).id(0))?;
+        let ids = row::all(&found, |row| row.id(0))?;
         let rows = connection
             .query(&connection.sql().derivatives_of, &[&ids])
             .await?;
@@ -329,7 +329,7 @@ async fn count(connection: Connection, section: Section) -> Outcome<u64> {
         .prefix
         .render(&format!("SELECT count(*) FROM {{p}}_{table} WHERE {condition}"));
     let found = connection.query_unprepared(&sql, &[]).await?;
-    found.first().map_or(Ok(0), |row| Columns(row).size(0))
+    found.first().map_or(Ok(0), |row| row.size(0))
 }
 
 #[async_trait]

@@ -7,7 +7,7 @@ use tokio_postgres::error::{Severity, SqlState};
 
 /// Either an answer that the rules ask for, or what the database said, or that it said nothing.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// An answer of the port.
     Answer(MetadataError),
     /// An error of the driver or the server.

@@ -18,10 +18,11 @@ use tokio_postgres::types::ToSql;
 use super::connection::{Connection, Write, together};
 use super::failure::Outcome;
 use super::pool::Attempt;
-use super::row::{self, Columns};
+use super::row;
 use super::statements::Prepared;
 use super::values::{Text, Time, integer};
 use super::{jobs, outbox, records};
+use crate::row::Columns as _;
 
 /// What must be known of a row before it changes.
 struct Before {
@@ -30,10 +31,9 @@ struct Before {
 }
 
 fn before(row: &Row) -> Outcome<Before> {
-    let c = Columns(row);
     Ok(Before {
-        version: c.size(0)?,
-        state: c.named(1, FileState::parse)?,
+        version: row.size(0)?,
+        state: row.named(1, FileState::parse)?,
     })
 }
 
@@ -198,7 +198,7 @@ pub(super) async fn stands(connection: &Connection, event: &Event) -> Outcome<bo
         .first(&connection.sql().event_id, &[&event.file_id.0, &version])
         .await?;
     match found {
-        Some(row) => Ok(Columns(&row).id(0)? == event.id.0),
+        Some(row) => Ok(row.id(0)? == event.id.0),
         None => Ok(false),
     }
 }
@@ -271,7 +271,6 @@ pub(super) async fn add_variant(connection: Connection, new: &NewVariant) -> Out
     let Some(place) = connection.first(&sql.lock_file_place, &[&id.0]).await? else {
         return Ok(VariantAdded::FileChanged);
     };
-    let place = Columns(&place);
     let (state, key) = (place.named(0, FileState::parse)?, place.text(1)?);
     let found = connection.query(&sql.derivatives, &[&id.0]).await?;
     let added = new.admit(state, &key, row::all(&found, row::derivative)?);
@@ -327,5 +326,5 @@ pub(super) async fn overdue(
     let found = connection
         .query(statement, &[&Time(before), &i64::from(limit)])
         .await?;
-    row::all(&found, |row| Ok(FileId(Columns(row).id(0)?)))
+    row::all(&found, |row| Ok(FileId(row.id(0)?)))
 }

@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use super::connection::{Connection, Write, together};
 use super::failure::{Failure, Outcome};
-use super::row::{self, Columns};
+use super::row;
 use super::values::{Json, Text, Time, json_text};
 use crate::queue::{Candidate, Counted, Line, PLACED_MAX, choose, is_due_at_once, made_at};
+use crate::row::Columns as _;
 
 /// What enqueues a job; changes nothing when one of its kind waits or runs for that file. Whose file it is about is looked
 /// up unless it is known.
@@ -127,13 +128,12 @@ async fn lines(connection: &Connection, now: Timestamp, rooms: &[(JobKind, u32)]
     .await;
     let (_, found) = (together([placed])?, found?);
     let found = row::all(&found, |row| {
-        let c = Columns(row);
         Ok((
-            JobKind::parse(&c.text(0)?),
+            JobKind::parse(&row.text(0)?),
             Candidate {
-                id: JobId(c.id(1)?),
-                run_at: c.time(2)?,
-                lapsed: c.get(3)?,
+                id: JobId(row.id(1)?),
+                run_at: row.time(2)?,
+                lapsed: row.try_get(3)?,
             },
         ))
     })?;
@@ -161,10 +161,9 @@ pub(super) async fn extend(
         .query(&connection.sql().extend_leases, &[&ids, &epochs, &Time(until)])
         .await?;
     let held = row::all(&extended, |row| {
-        let c = Columns(row);
         Ok(JobLease {
-            job_id: JobId(c.id(0)?),
-            epoch: c.count(1)?,
+            job_id: JobId(row.id(0)?),
+            epoch: row.count(1)?,
         })
     })?;
     Ok(leases
@@ -193,11 +192,10 @@ pub(super) async fn report(
         )
         .await?;
     row::all(&reported, |row| {
-        let c = Columns(row);
-        connection.hint(Topic::File(FileId(c.id(2)?)));
+        connection.hint(Topic::File(FileId(row.id(2)?)));
         Ok(JobLease {
-            job_id: JobId(c.id(0)?),
-            epoch: c.count(1)?,
+            job_id: JobId(row.id(0)?),
+            epoch: row.count(1)?,
         })
     })
 }
@@ -231,7 +229,7 @@ pub(super) async fn finish(connection: Connection, lease: JobLease, outcome: &Jo
     if state == JobState::Ready {
         connection.hint(Topic::Jobs);
     }
-    connection.hint(Topic::File(FileId(Columns(&released).id(0)?)));
+    connection.hint(Topic::File(FileId(released.id(0)?)));
     Ok(())
 }
 
@@ -240,10 +238,7 @@ pub(super) async fn next_at(connection: Connection, without: &[JobKind]) -> Outc
     let kinds = JobKind::ALL.iter().filter(|kind| !without.contains(kind));
     let kinds: Vec<&str> = kinds.map(|kind| kind.as_str()).collect();
     let found = connection.first(&connection.sql().next_job_at, &[&kinds]).await?;
-    Ok(found
-        .map(|row| Columns(&row).optional_time(0))
-        .transpose()?
-        .flatten())
+    Ok(found.map(|row| row.optional_time(0)).transpose()?.flatten())
 }
 
 pub(super) async fn live(connection: Connection, file_id: FileId, kind: JobKind) -> Outcome<Option<Job>> {
@@ -257,12 +252,11 @@ pub(super) async fn live(connection: Connection, file_id: FileId, kind: JobKind)
 pub(super) async fn count(connection: &Connection) -> Outcome<Vec<Counted>> {
     let found = connection.query(&connection.sql().count_jobs, &[]).await?;
     row::all(&found, |row| {
-        let c = Columns(row);
         Ok(Counted {
-            kind: JobKind::parse(&c.text(0)?),
-            state: c.named(1, JobState::parse)?,
-            count: c.size(2)?,
-            oldest_run_at: c.optional_time(3)?,
+            kind: JobKind::parse(&row.text(0)?),
+            state: row.named(1, JobState::parse)?,
+            count: row.size(2)?,
+            oldest_run_at: row.optional_time(3)?,
         })
     })
 }
@@ -295,8 +289,7 @@ pub(super) async fn retry(connection: Connection, id: JobId, now: Timestamp) -> 
     let Some(dead) = connection.first(&sql.dead_job, &[&id.0]).await? else {
         return Ok(false);
     };
-    let c = Columns(&dead);
-    let (kind, file_id) = (c.text(0)?, c.id(1)?);
+    let (kind, file_id) = (dead.text(0)?, dead.id(1)?);
     if connection.exists(&sql.live_job, &[&file_id, &kind]).await? {
         connection.execute(&sql.discard_job, &[&id.0]).await?;
         return Ok(true);

@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::PostgresStore;
 use super::pool::Unknown;
-use super::row::{Columns, inconsistent};
 use super::values::{Text, Time, integer};
+use crate::row::Columns as _;
 
 fn end(now: Timestamp, duration: SignedDuration) -> Timestamp {
     now.checked_add(duration).unwrap_or(Timestamp::MAX)
@@ -43,7 +43,7 @@ impl Leases for PostgresStore {
                     )
                     .await?;
                 let read = |row: tokio_postgres::Row| {
-                    u64::try_from(Columns(&row).get::<i64>(0)?).map_err(|_| inconsistent(&row, 0, "negative"))
+                    u64::try_from(row.try_get::<_, i64>(0)?).map_err(|_| row.inconsistent(0, "negative"))
                 };
                 found.map(read).transpose()
             })

@@ -8,8 +8,9 @@ use uuid::Uuid;
 use super::connection::{Connection, Write};
 use super::failure::Outcome;
 use super::jobs::lease_end;
-use super::row::{self, Columns};
+use super::row;
 use super::values::{Text, Time, integer};
+use crate::row::Columns as _;
 
 /// What puts events into the outbox, in the transaction that writes them; nothing without an outbox.
 pub(super) fn write<'a>(connection: &'a Connection, events: &[&Event]) -> Outcome<Option<Write<'a>>> {
@@ -57,18 +58,17 @@ pub(super) async fn claim(connection: Connection, claim: &Claim<'_>) -> Outcome<
         )
         .await?;
     let mut claimed = row::all(&claimed, |row| {
-        let c = Columns(row);
         let event = row::event(row)?;
         let lease = EventLease {
             event_id: event.id,
-            epoch: c.count(9)?,
+            epoch: row.count(9)?,
         };
         let claimed = ClaimedEvent {
             event,
-            attempt: c.count(8)?,
+            attempt: row.count(8)?,
             lease,
         };
-        Ok((c.time(10)?, claimed))
+        Ok((row.time(10)?, claimed))
     })?;
     // RETURNING has no order.
     claimed.sort_by_key(|(run_at, claimed)| (*run_at, claimed.event.id));

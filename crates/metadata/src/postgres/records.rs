@@ -6,8 +6,9 @@ use tokio_postgres::types::ToSql;
 
 use super::connection::Connection;
 use super::failure::{Failure, Outcome};
-use super::row::{self, Columns, references};
+use super::row::{self, references};
 use super::values::{Text, integer};
+use crate::row::Columns as _;
 
 /// Makes the record unless there is one, and holds on to it; [`MetadataError::RecordTaken`] when it is somebody else's.
 pub(super) async fn link(connection: &Connection, record: &Record) -> Outcome<()> {
@@ -26,7 +27,7 @@ pub(super) async fn check_owner(connection: &Connection, record: &Record) -> Out
     let Some(found) = connection.first(&connection.sql().record_owner, &key).await? else {
         return Ok(None);
     };
-    if Columns(&found).text(0)? == record.owner {
+    if found.text(0)? == record.owner {
         Ok(Some(()))
     } else {
         Err(MetadataError::RecordTaken.into())

@@ -1,26 +1,28 @@
-//! Rows to nouns and back. What cannot have been written by us is [`MetadataError::Inconsistent`], with its place.
+//! Rows as this engine has them: reading columns for [`crate::row`], and nouns to values.
 
 use cloakroom_core::JsonObject;
 use cloakroom_core::checksum::Sha256Digest;
 use cloakroom_core::derivative::{Derivative, DerivativeOutcome};
-use cloakroom_core::event::{Event, EventKind};
-use cloakroom_core::file::{Declared, File, FileError, FileState, Staged, Trash, Verified};
-use cloakroom_core::id::{EventId, FileId, IntentId, JobId, WorkerId};
-use cloakroom_core::intent::{Intent, IntentKind, IntentStatus};
-use cloakroom_core::job::{Job, JobKind, JobProgress, JobState};
-use cloakroom_core::media::MediaType;
-use cloakroom_core::ports::metadata::{MetadataError, Usage};
+use cloakroom_core::event::Event;
+use cloakroom_core::file::File;
+use cloakroom_core::intent::Intent;
+use cloakroom_core::ports::metadata::MetadataError;
 use cloakroom_core::record::{Record, RecordKey};
 use cloakroom_core::search::words;
-use cloakroom_core::upload::{Upload, UploadMethod};
+use cloakroom_core::upload::Upload;
 use jiff::Timestamp;
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, ToSql};
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::failure::{Failure, Outcome};
 use super::values::{Json, JsonText, Text, TextBuf, Time, integer, json_object, json_text};
 use crate::hold;
+use crate::row::{self as rows, Columns};
+pub(super) use crate::row::{
+    audit_entry, derivative, event, finding, garbage, intent, job, operation, record, store_state, upload,
+    usage, usage_check,
+};
 
 /// A parameter of a statement.
 pub(super) type Value<'a> = Box<dyn ToSql + Sync + Send + 'a>;
@@ -33,211 +35,68 @@ pub(super) fn references<'a>(values: &'a [Value<'a>]) -> Vec<&'a (dyn ToSql + Sy
         .collect()
 }
 
-/// A value that no row of ours holds.
-pub(super) fn inconsistent(row: &Row, column: usize, what: &str) -> Failure {
-    let name = row
-        .columns()
-        .get(column)
-        .map_or_else(|| column.to_string(), |column| column.name().to_owned());
-    let place = row
-        .try_get::<_, Uuid>(0)
-        .map_or_else(|_| String::new(), |id| format!(" of {id}"));
-    MetadataError::Inconsistent(format!("column {name}{place} is {what}")).into()
-}
+impl Columns for Row {
+    type Failure = Failure;
 
-/// Reads columns by number, with checks.
-pub(super) struct Columns<'a>(pub(super) &'a Row);
-
-impl<'a> Columns<'a> {
-    pub(super) fn get<T: FromSql<'a>>(&self, column: usize) -> Outcome<T> {
-        Ok(self.0.try_get(column)?)
+    fn place(&self, column: usize) -> String {
+        let columns = self.columns();
+        let name = columns
+            .get(column)
+            .map_or_else(|| column.to_string(), |column| column.name().to_owned());
+        match self.try_get::<_, Uuid>(0) {
+            Ok(id) => format!("{name} of {id}"),
+            Err(_) => name,
+        }
     }
 
-    pub(super) fn text(&self, column: usize) -> Outcome<String> {
-        Ok(self.get::<TextBuf>(column)?.0)
+    fn optional_text(&self, column: usize) -> Outcome<Option<String>> {
+        Ok(self.try_get::<_, Option<TextBuf>>(column)?.map(|text| text.0))
     }
 
-    pub(super) fn optional_text(&self, column: usize) -> Outcome<Option<String>> {
-        Ok(self.get::<Option<TextBuf>>(column)?.map(|text| text.0))
+    fn optional_name(&self, column: usize) -> Outcome<Option<&str>> {
+        Ok(self.try_get(column)?)
     }
 
-    pub(super) fn id(&self, column: usize) -> Outcome<Uuid> {
-        self.get(column)
+    fn optional_integer(&self, column: usize) -> Outcome<Option<i64>> {
+        Ok(self.try_get(column)?)
     }
 
-    pub(super) fn time(&self, column: usize) -> Outcome<Timestamp> {
-        Ok(self.get::<Time>(column)?.0)
+    fn optional_id(&self, column: usize) -> Outcome<Option<Uuid>> {
+        Ok(self.try_get(column)?)
     }
 
-    pub(super) fn optional_time(&self, column: usize) -> Outcome<Option<Timestamp>> {
-        Ok(self.get::<Option<Time>>(column)?.map(|time| time.0))
+    fn optional_time(&self, column: usize) -> Outcome<Option<Timestamp>> {
+        Ok(self.try_get::<_, Option<Time>>(column)?.map(|time| time.0))
     }
 
-    pub(super) fn size(&self, column: usize) -> Outcome<u64> {
-        self.optional_size(column)?
-            .ok_or_else(|| inconsistent(self.0, column, "empty"))
-    }
-
-    pub(super) fn optional_size(&self, column: usize) -> Outcome<Option<u64>> {
-        let Some(value) = self.get::<Option<i64>>(column)? else {
-            return Ok(None);
-        };
-        u64::try_from(value)
-            .map(Some)
-            .map_err(|_| inconsistent(self.0, column, "negative"))
-    }
-
-    pub(super) fn count(&self, column: usize) -> Outcome<u32> {
-        self.optional_count(column)?
-            .ok_or_else(|| inconsistent(self.0, column, "empty"))
-    }
-
-    pub(super) fn optional_count(&self, column: usize) -> Outcome<Option<u32>> {
-        let Some(value) = self.get::<Option<i64>>(column)? else {
-            return Ok(None);
-        };
-        u32::try_from(value)
-            .map(Some)
-            .map_err(|_| inconsistent(self.0, column, "no count"))
-    }
-
-    /// The number of a column.
-    fn place(&self, name: &str) -> Outcome<usize> {
-        let mut columns = self.0.columns().iter();
-        columns
-            .position(|column| column.name() == name)
-            .ok_or_else(|| MetadataError::Internal(format!("column {name} was not asked for")).into())
-    }
-
-    pub(super) fn object(&self, column: usize) -> Outcome<JsonObject> {
-        self.optional_object(column)?
-            .ok_or_else(|| inconsistent(self.0, column, "empty"))
-    }
-
-    pub(super) fn optional_object(&self, column: usize) -> Outcome<Option<JsonObject>> {
-        let Some(text) = self.get::<Option<JsonText<'_>>>(column)? else {
+    fn optional_object(&self, column: usize) -> Outcome<Option<JsonObject>> {
+        let Some(text) = self.try_get::<_, Option<JsonText<'_>>>(column)? else {
             return Ok(None);
         };
         json_object(text.0)
             .map(Some)
-            .ok_or_else(|| inconsistent(self.0, column, "no JSON object"))
-    }
-
-    /// A stable name of an enumeration.
-    pub(super) fn named<T>(&self, column: usize, parse: impl Fn(&str) -> Option<T>) -> Outcome<T> {
-        self.optional_named(column, parse)?
-            .ok_or_else(|| inconsistent(self.0, column, "empty"))
-    }
-
-    pub(super) fn optional_named<T>(
-        &self,
-        column: usize,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Outcome<Option<T>> {
-        let Some(text) = self.get::<Option<&str>>(column)? else {
-            return Ok(None);
-        };
-        parse(text)
-            .map(Some)
-            .ok_or_else(|| inconsistent(self.0, column, &format!("{text:?}")))
-    }
-
-    fn media_type(&self, column: usize) -> Outcome<MediaType> {
-        self.named(column, |text| MediaType::parse(text).ok())
+            .ok_or_else(|| self.inconsistent(column, "no JSON object"))
     }
 
     fn digest(&self, column: usize) -> Outcome<Option<Sha256Digest>> {
-        let Some(bytes) = self.get::<Option<&[u8]>>(column)? else {
-            return Ok(None);
-        };
-        bytes
-            .try_into()
-            .map(|digest| Some(Sha256Digest(digest)))
-            .map_err(|_| inconsistent(self.0, column, "no SHA-256"))
+        let bytes = self.try_get::<_, Option<&[u8]>>(column)?;
+        let digest = bytes.map(<[u8; 32]>::try_from).transpose();
+        let digest = digest.map_err(|_| self.inconsistent(column, "no SHA-256"))?;
+        Ok(digest.map(Sha256Digest))
     }
+}
 
-    fn record_key(&self, kind: usize) -> Outcome<Option<RecordKey>> {
-        let (Some(name), Some(id)) = (self.optional_text(kind)?, self.optional_text(kind + 1)?) else {
-            return Ok(None);
-        };
-        RecordKey::new(&name, &id)
-            .map(Some)
-            .map_err(|_| inconsistent(self.0, kind, "no record key"))
-    }
+/// The number of a column.
+fn number(row: &Row, name: &str) -> Outcome<usize> {
+    let mut columns = row.columns().iter();
+    columns
+        .position(|column| column.name() == name)
+        .ok_or_else(|| MetadataError::Internal(format!("column {name} was not asked for")).into())
 }
 
 /// Reads the columns of `file_columns!`, and by their names those of `later_file_columns!`.
 pub(super) fn file(row: &Row) -> Outcome<File> {
-    let c = Columns(row);
-    let staged = match c.optional_size(17)? {
-        None => None,
-        Some(size_bytes) => Some(Staged {
-            size_bytes,
-            etag: c.text(18)?,
-            generation: c.text(19)?,
-        }),
-    };
-    let verified = match c.digest(20)? {
-        None => None,
-        Some(sha256) => Some(Verified {
-            sha256,
-            size_bytes: c.size(21)?,
-            content_type: c.media_type(22)?,
-        }),
-    };
-    let error = match c.optional_text(25)? {
-        None => None,
-        Some(code) => Some(FileError {
-            code,
-            message: c.text(26)?,
-        }),
-    };
-    let trash = match c.optional_named(32, FileState::parse)? {
-        None => None,
-        Some(from) => Some(Trash {
-            from,
-            at: c.time(33)?,
-            purge_at: c.time(34)?,
-        }),
-    };
-    let place = c.place("legal_hold")?;
-    let hold = match c.optional_object(place)? {
-        None => None,
-        Some(object) => Some(hold::read(&object).ok_or_else(|| inconsistent(row, place, "no legal hold"))?),
-    };
-    Ok(File {
-        id: FileId(c.id(0)?),
-        owner: c.text(1)?,
-        created_by_username: c.text(2)?,
-        created_by_full_name: c.optional_text(3)?,
-        collection: c.text(4)?,
-        bucket: c.text(5)?,
-        state: c.named(6, FileState::parse)?,
-        version: c.size(7)?,
-        epoch: c.count(8)?,
-        record: c.record_key(9)?,
-        filename: c.text(11)?,
-        description: c.optional_text(12)?,
-        metadata: c.object(13)?,
-        declared: Declared {
-            content_type: c.media_type(14)?,
-            size_bytes: c.optional_size(15)?,
-            sha256: c.digest(16)?,
-        },
-        staged,
-        verified,
-        key: c.text(23)?,
-        facts: c.object(24)?,
-        error,
-        created_at: c.time(27)?,
-        updated_at: c.time(28)?,
-        uploaded_at: c.optional_time(29)?,
-        confirmed_at: c.optional_time(30)?,
-        processed_at: c.optional_time(31)?,
-        trash,
-        hold,
-        unarchived_at: c.optional_time(c.place("unarchived_at")?)?,
-    })
+    rows::file(row, number(row, "legal_hold")?, number(row, "unarchived_at")?)
 }
 
 /// The values of `$1` to `$37`: the columns of `file_columns!`, whether it is open, and the words that it is found by.
@@ -317,21 +176,6 @@ pub(super) fn restored_file_values<'a>(
     Ok(values)
 }
 
-/// Reads the columns of `upload_columns!`, beginning at `from`.
-pub(super) fn upload(row: &Row, from: usize) -> Outcome<Upload> {
-    let c = Columns(row);
-    Ok(Upload {
-        file_id: FileId(c.id(from)?),
-        method: c.named(from + 1, UploadMethod::parse)?,
-        staging_key: c.text(from + 2)?,
-        expires_at: c.time(from + 3)?,
-        multipart_id: c.optional_text(from + 4)?,
-        part_size_bytes: c.optional_size(from + 5)?,
-        request_digest: c.digest(from + 6)?,
-        reserved_bytes: c.size(from + 7)?,
-    })
-}
-
 /// The values of an upload's columns but its file.
 pub(super) fn upload_values(upload: &Upload) -> Outcome<Vec<Value<'_>>> {
     Ok(vec![
@@ -343,27 +187,6 @@ pub(super) fn upload_values(upload: &Upload) -> Outcome<Vec<Value<'_>>> {
         Box::new(upload.request_digest.as_ref().map(|digest| &digest.0[..])),
         Box::new(integer(upload.reserved_bytes)?),
     ])
-}
-
-/// Reads a derivative.
-pub(super) fn derivative(row: &Row) -> Outcome<Derivative> {
-    let c = Columns(row);
-    let outcome = match c.optional_text(7)? {
-        Some(error) => DerivativeOutcome::Failed { error },
-        None => DerivativeOutcome::Made {
-            key: c.text(2)?,
-            content_type: c.media_type(3)?,
-            size_bytes: c.size(4)?,
-            width: c.optional_count(5)?,
-            height: c.optional_count(6)?,
-        },
-    };
-    Ok(Derivative {
-        file_id: FileId(c.id(0)?),
-        name: c.text(1)?,
-        outcome,
-        created_at: c.time(8)?,
-    })
 }
 
 /// The values of a derivative.
@@ -394,21 +217,6 @@ pub(super) fn derivative_values(derivative: &Derivative) -> Outcome<Vec<Value<'_
     ])
 }
 
-/// Reads the columns of `event_columns!`.
-pub(super) fn event(row: &Row) -> Outcome<Event> {
-    let c = Columns(row);
-    Ok(Event {
-        file_id: FileId(c.id(0)?),
-        version: c.size(1)?,
-        id: EventId(c.id(2)?),
-        kind: c.named(3, EventKind::parse)?,
-        state: c.named(4, FileState::parse)?,
-        actor: c.text(5)?,
-        data: c.object(6)?,
-        at: c.time(7)?,
-    })
-}
-
 /// The values of an event.
 pub(super) fn event_values(event: &Event) -> Outcome<Vec<Value<'_>>> {
     Ok(vec![
@@ -421,43 +229,6 @@ pub(super) fn event_values(event: &Event) -> Outcome<Vec<Value<'_>>> {
         Box::new(Json(json_text(&event.data)?)),
         Box::new(Time(event.at)),
     ])
-}
-
-/// Reads the columns of `job_columns!`.
-pub(super) fn job(row: &Row) -> Outcome<Job> {
-    let c = Columns(row);
-    Ok(Job {
-        id: JobId(c.id(0)?),
-        kind: c.named(1, JobKind::parse)?,
-        file_id: FileId(c.id(2)?),
-        state: c.named(3, JobState::parse)?,
-        run_at: c.time(4)?,
-        attempt: c.count(5)?,
-        lease_epoch: c.count(6)?,
-        lease_owner: c.optional_text(7)?.map(WorkerId),
-        lease_until: c.optional_time(8)?,
-        last_error: c.optional_text(9)?,
-        created_at: c.time(10)?,
-        failures: c.count(11)?,
-        owner: c.optional_text(12)?,
-        turn_at: c.optional_time(13)?,
-        progress: c.optional_object(14)?.as_ref().and_then(JobProgress::from_json),
-    })
-}
-
-/// Reads a record.
-pub(super) fn record(row: &Row) -> Outcome<Record> {
-    let c = Columns(row);
-    Ok(Record {
-        key: c.record_key(0)?.ok_or_else(|| inconsistent(row, 0, "empty"))?,
-        owner: c.text(2)?,
-        parent: c.record_key(3)?,
-        payload: c.object(5)?,
-        meta: c.object(6)?,
-        version: c.size(7)?,
-        created_at: c.time(8)?,
-        updated_at: c.time(9)?,
-    })
 }
 
 /// The values of a record.
@@ -476,24 +247,6 @@ pub(super) fn record_values(record: &Record) -> Outcome<Vec<Value<'_>>> {
     ])
 }
 
-/// Reads the columns of `intent_columns!`.
-pub(super) fn intent(row: &Row) -> Outcome<Intent> {
-    let c = Columns(row);
-    Ok(Intent {
-        id: IntentId(c.id(0)?),
-        kind: c.named(1, IntentKind::parse)?,
-        status: c.named(2, IntentStatus::parse)?,
-        file_id: c.get::<Option<Uuid>>(3)?.map(FileId),
-        epoch: c.count(4)?,
-        data: c.object(5)?,
-        actor: c.text(6)?,
-        started_at: c.time(7)?,
-        lease_until: c.time(8)?,
-        completed_at: c.optional_time(9)?,
-        error: c.optional_text(10)?,
-    })
-}
-
 /// The values of an intent.
 pub(super) fn intent_values(intent: &Intent) -> Outcome<Vec<Value<'_>>> {
     Ok(vec![
@@ -509,16 +262,6 @@ pub(super) fn intent_values(intent: &Intent) -> Outcome<Vec<Value<'_>>> {
         Box::new(intent.completed_at.map(Time)),
         Box::new(intent.error.as_deref().map(Text)),
     ])
-}
-
-/// Reads what an owner uses, beginning at `from`.
-pub(super) fn usage(row: &Row, from: usize) -> Outcome<Usage> {
-    let c = Columns(row);
-    Ok(Usage {
-        reserved_bytes: c.size(from)?,
-        stored_bytes: c.size(from + 1)?,
-        files: c.size(from + 2)?,
-    })
 }
 
 /// Every row, read.

@@ -21,9 +21,10 @@ use tokio_postgres::Row;
 use super::connection::Connection;
 use super::failure::Outcome;
 use super::pool::Unknown::{RunAgain, Tell};
-use super::row::{self, Columns};
+use super::row;
 use super::{PostgresStore, files, intents, jobs, list, outbox, page, records, tokens};
 use crate::queue;
+use crate::row::Columns as _;
 
 #[async_trait]
 impl MetadataStore for PostgresStore {
@@ -323,10 +324,7 @@ async fn statistics(connection: Connection) -> Outcome<Statistics> {
             .collect(),
         jobs: queue::by_state(&jobs),
         queue: queue::by_kind(&jobs),
-        stored_bytes: stored
-            .map(|row| Columns(&row).size(0))
-            .transpose()?
-            .unwrap_or_default(),
+        stored_bytes: stored.map(|row| row.size(0)).transpose()?.unwrap_or_default(),
     })
 }
 
@@ -339,6 +337,5 @@ fn counted<T: PartialEq>(found: &[(T, u64)], state: T) -> u64 {
 }
 
 fn count<T>(row: &Row, parse: fn(&str) -> Option<T>) -> Outcome<(T, u64)> {
-    let c = Columns(row);
-    Ok((c.named(0, parse)?, c.size(1)?))
+    Ok((row.named(0, parse)?, row.size(1)?))
 }

@@ -9,29 +9,26 @@ use tokio_postgres::Row;
 
 use super::connection::Connection;
 use super::failure::Outcome;
-use super::row::{self, Columns, Value, inconsistent, references};
+use super::row::{self, Value, references};
 use super::values::{Json, JsonText, Text, Time, json_text};
+use crate::row::Columns as _;
 
 pub(super) fn read_token(row: &Row) -> Outcome<ServiceToken> {
-    let c = Columns(row);
-    let collections = match c.get::<Option<JsonText<'_>>>(3)? {
+    let collections = match row.try_get::<_, Option<JsonText<'_>>>(3)? {
         None => None,
         Some(text) => {
-            Some(serde_json::from_str(text.0).map_err(|_| inconsistent(row, 3, "no JSON array of names"))?)
+            Some(serde_json::from_str(text.0).map_err(|_| row.inconsistent(3, "no JSON array of names"))?)
         }
     };
     Ok(ServiceToken {
-        id: ServiceTokenId(c.id(0)?),
-        name: c.text(1)?,
-        role: c.named(2, Role::parse)?,
+        id: ServiceTokenId(row.id(0)?),
+        name: row.text(1)?,
+        role: row.named(2, Role::parse)?,
         collections,
-        secret_sha256: c
-            .get::<&[u8]>(4)?
-            .try_into()
-            .map_err(|_| inconsistent(row, 4, "no SHA-256"))?,
-        created_at: c.time(5)?,
-        expires_at: c.optional_time(6)?,
-        revoked_at: c.optional_time(7)?,
+        secret_sha256: row.present(4, row.digest(4)?)?.0,
+        created_at: row.time(5)?,
+        expires_at: row.optional_time(6)?,
+        revoked_at: row.optional_time(7)?,
     })
 }
 
@@ -101,5 +98,5 @@ pub(super) async fn setting(connection: Connection, name: &str) -> Outcome<Optio
     let found = connection
         .first(&connection.sql().setting, &[&Text(name)])
         .await?;
-    found.map(|row| Columns(&row).object(0)).transpose()
+    found.map(|row| row.object(0)).transpose()
 }

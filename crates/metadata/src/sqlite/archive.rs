@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::SqliteStore;
 use super::administration::{garbage, stores};
 use super::failure::Outcome;
-use super::row::{self, Columns, integer, json_text, micros};
+use super::row::{self, integer, json_text, micros};
 use super::session::Session;
 use super::statements::{
     audit_columns, file_columns, garbage_columns, intent_columns, job_columns, record_columns, store_columns,
@@ -24,6 +24,7 @@ use super::statements::{
 };
 use super::{files, intents, records, search, tokens};
 use crate::place::{garbage_of_place, place_of_garbage};
+use crate::row::Columns as _;
 
 /// The table of a section.
 const fn table(section: Section) -> &'static str {
@@ -114,10 +115,9 @@ fn key(section: Section, place: Option<&str>) -> Outcome<Vec<Value>> {
 
 /// Reads a row and the place that it marks.
 fn read(session: &Session, section: Section, row: &Row<'_>) -> Outcome<(String, ArchivedRow)> {
-    let c = Columns(row);
     Ok(match section {
         Section::Records => (
-            c.get::<i64>(10)?.to_string(),
+            row.get::<_, i64>(10)?.to_string(),
             ArchivedRow::Record(row::record(row)?),
         ),
         Section::Files => {
@@ -128,7 +128,7 @@ fn read(session: &Session, section: Section, row: &Row<'_>) -> Outcome<(String, 
                 file,
             };
             (
-                c.get::<i64>(37)?.to_string(),
+                row.get::<_, i64>(37)?.to_string(),
                 ArchivedRow::File(Box::new(archived)),
             )
         }
@@ -140,11 +140,11 @@ fn read(session: &Session, section: Section, row: &Row<'_>) -> Outcome<(String, 
             )
         }
         Section::Usage => {
-            let owner = c.text(0)?;
+            let owner = row.text(0)?;
             let usage = Usage {
-                reserved_bytes: c.size(1)?,
-                stored_bytes: c.size(2)?,
-                files: c.size(3)?,
+                reserved_bytes: row.size(1)?,
+                stored_bytes: row.size(2)?,
+                files: row.size(3)?,
             };
             (owner.clone(), ArchivedRow::Usage { owner, usage })
         }
@@ -161,19 +161,19 @@ fn read(session: &Session, section: Section, row: &Row<'_>) -> Outcome<(String, 
             (token.id.to_string(), ArchivedRow::ServiceToken(token))
         }
         Section::Settings => {
-            let (name, value) = (c.text(0)?, c.object(1)?);
+            let (name, value) = (row.text(0)?, row.object(1)?);
             (name.clone(), ArchivedRow::Setting { name, value })
         }
         Section::KeptGarbage => {
-            let garbage = garbage::read(row)?;
+            let garbage = row::garbage(row)?;
             (place_of_garbage(&garbage), ArchivedRow::KeptGarbage(garbage))
         }
         Section::Stores => {
-            let store = stores::read_store(row)?;
+            let store = row::store_state(row)?;
             (store.name.clone(), ArchivedRow::Store(store))
         }
         Section::Audit => {
-            let entry = stores::read_audit(row)?;
+            let entry = row::audit_entry(row)?;
             (entry.id.to_string(), ArchivedRow::Audit(entry))
         }
     })
@@ -299,9 +299,7 @@ fn count(session: &Session, section: Section) -> Outcome<u64> {
     let sql = session.sql.prefix.render(&format!(
         "SELECT count(*) FROM {{p}}_{table} WHERE {condition} TRUE"
     ));
-    Ok(session
-        .first(&sql, [], |row| Columns(row).size(0))?
-        .unwrap_or_default())
+    Ok(session.first(&sql, [], |row| row.size(0))?.unwrap_or_default())
 }
 
 #[async_trait]

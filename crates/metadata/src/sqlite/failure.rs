@@ -5,7 +5,7 @@ use rusqlite::ErrorCode;
 
 /// Either an answer that the rules ask for, or what the database said.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// An answer of the port.
     Answer(MetadataError),
     /// An error of the engine.

@@ -15,9 +15,10 @@ use cloakroom_core::upload::Upload;
 use rusqlite::{Row, params};
 
 use super::failure::{Failure, Outcome};
-use super::row::{self, Columns, integer, json_text, micros};
+use super::row::{self, integer, json_text, micros};
 use super::session::Session;
 use super::{jobs, outbox, records, search};
+use crate::row::Columns as _;
 
 /// Inserts a signed upload. Looks first and writes then, so a refusal leaves nothing behind.
 pub(super) fn insert(session: &Session, new: &NewFile) -> Outcome<Inserted> {
@@ -97,19 +98,18 @@ struct Before {
 
 impl Before {
     fn read(row: &Row<'_>) -> Outcome<Self> {
-        let c = Columns(row);
         Ok(Self {
-            seq: c.get(0)?,
-            version: c.size(1)?,
-            state: c.named(2, FileState::parse)?,
-            open: c.get(3)?,
-            owner: c.text(4)?,
-            collection: c.text(5)?,
-            created_at: c.get(6)?,
-            record: (c.get(7)?, c.get(8)?),
-            filename: c.text(9)?,
-            description: c.get(10)?,
-            metadata: c.text(11)?,
+            seq: row.get(0)?,
+            version: row.size(1)?,
+            state: row.named(2, FileState::parse)?,
+            open: row.get(3)?,
+            owner: row.text(4)?,
+            collection: row.text(5)?,
+            created_at: row.get(6)?,
+            record: (row.get(7)?, row.get(8)?),
+            filename: row.text(9)?,
+            description: row.get(10)?,
+            metadata: row.text(11)?,
         })
     }
 
@@ -374,11 +374,10 @@ pub(super) fn insert_event(session: &Session, event: &Event) -> Outcome<()> {
 
 pub(super) fn usage(session: &Session, owner: &str) -> Outcome<Usage> {
     let found = session.first(&session.sql.usage, [owner], |row| {
-        let c = Columns(row);
         Ok(Usage {
-            reserved_bytes: c.size(0)?,
-            stored_bytes: c.size(1)?,
-            files: c.size(2)?,
+            reserved_bytes: row.size(0)?,
+            stored_bytes: row.size(1)?,
+            files: row.size(2)?,
         })
     })?;
     Ok(found.unwrap_or_default())
@@ -397,5 +396,5 @@ pub(super) fn add_usage(
 
 /// Ids of files whose time was over, by one of the two statements for that.
 pub(super) fn overdue(session: &Session, sql: &str, before: i64, limit: u32) -> Outcome<Vec<FileId>> {
-    session.all(sql, params![before, limit], |row| Ok(FileId(Columns(row).id(0)?)))
+    session.all(sql, params![before, limit], |row| Ok(FileId(row.id(0)?)))
 }

@@ -9,10 +9,11 @@ use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::failure::Outcome;
-use super::row::{self, Columns, json_text, micros};
+use super::row::{self, json_text, micros};
 use super::session::Session;
 use super::statements::job_columns;
 use crate::queue::{Candidate, Counted, Line, PLACED_MAX, choose, is_due_at_once, made_at};
+use crate::row::Columns as _;
 
 /// Enqueues; `false` when one of its kind waits or runs for that file. Whose file it is about is looked up unless it is
 /// known.
@@ -42,9 +43,7 @@ pub(super) fn insert(session: &Session, job: &NewJob, owner: Option<&str>) -> Ou
 
 /// Whose file it is. Files whose row is gone take turns as if they were nobody's.
 fn owner_of(session: &Session, id: FileId) -> Outcome<String> {
-    let found = session.first(&session.sql.owner_of_file, [id.0.as_bytes()], |row| {
-        Columns(row).text(0)
-    })?;
+    let found = session.first(&session.sql.owner_of_file, [id.0.as_bytes()], |row| row.text(0))?;
     Ok(found.unwrap_or_default())
 }
 
@@ -123,10 +122,9 @@ pub(super) fn claim(session: &Session, wanted: &Wanted) -> Outcome<Vec<Job>> {
 }
 
 fn candidate(row: &Row<'_>, first: usize, lapsed: bool) -> Outcome<Candidate> {
-    let c = Columns(row);
     Ok(Candidate {
-        id: JobId(c.id(first)?),
-        run_at: c.time(first + 1)?,
+        id: JobId(row.id(first)?),
+        run_at: row.time(first + 1)?,
         lapsed,
     })
 }
@@ -134,7 +132,7 @@ fn candidate(row: &Row<'_>, first: usize, lapsed: bool) -> Outcome<Candidate> {
 /// Jobs whose worker died. Those of a kind that only a newer version knows are left to it.
 fn lapsed(session: &Session, now: Timestamp) -> Outcome<Vec<(JobKind, Candidate)>> {
     let found = session.all(&session.sql.lapsed_jobs, [micros(now)], |row| {
-        let kind = JobKind::parse(&Columns(row).text(0)?);
+        let kind = JobKind::parse(&row.text(0)?);
         Ok((kind, candidate(row, 1, true)?))
     })?;
     let known = found
@@ -148,10 +146,7 @@ fn place(session: &Session, kind: JobKind, now: Timestamp) -> Outcome<()> {
     let due = session.all(
         &session.sql.due_jobs,
         params![kind.as_str(), micros(now), PLACED_MAX],
-        |row| {
-            let c = Columns(row);
-            Ok((c.id(0)?, FileId(c.id(1)?), c.get::<Option<String>>(2)?))
-        },
+        |row| Ok((row.id(0)?, FileId(row.id(1)?), row.get::<_, Option<String>>(2)?)),
     )?;
     for (id, file_id, owner) in due {
         let owner = match owner {
@@ -204,7 +199,7 @@ pub(super) fn report(
                 micros(until),
                 json_text(&progress.to_json())?
             ],
-            |row| Columns(row).id(0),
+            |row| row.id(0),
         )?;
         if let Some(file_id) = file_id {
             session.hint(Topic::File(FileId(file_id)));
@@ -235,7 +230,7 @@ pub(super) fn finish(session: &Session, lease: JobLease, outcome: &JobOutcome) -
             failed,
             error
         ],
-        |row| Columns(row).id(0),
+        |row| row.id(0),
     )?;
     let Some(file_id) = file_id else {
         return Err(MetadataError::Fenced.into());
@@ -252,7 +247,7 @@ pub(super) fn next_at(session: &Session, without: &[JobKind]) -> Outcome<Option<
     let mut earliest = None;
     for kind in JobKind::ALL.iter().filter(|kind| !without.contains(kind)) {
         for sql in [&session.sql.next_turn_at, &session.sql.next_due_at] {
-            let found = session.first(sql, [kind.as_str()], |row| Columns(row).time(0))?;
+            let found = session.first(sql, [kind.as_str()], |row| row.time(0))?;
             earliest = [earliest, found].into_iter().flatten().min();
         }
     }
@@ -270,12 +265,11 @@ pub(super) fn live(session: &Session, file_id: FileId, kind: JobKind) -> Outcome
 /// How many jobs of each kind there are in each state.
 pub(super) fn count(session: &Session) -> Outcome<Vec<Counted>> {
     session.all(&session.sql.count_jobs, [], |row| {
-        let c = Columns(row);
         Ok(Counted {
-            kind: JobKind::parse(&c.text(0)?),
-            state: c.named(1, JobState::parse)?,
-            count: c.size(2)?,
-            oldest_run_at: c.optional_time(3)?,
+            kind: JobKind::parse(&row.text(0)?),
+            state: row.named(1, JobState::parse)?,
+            count: row.size(2)?,
+            oldest_run_at: row.optional_time(3)?,
         })
     })
 }
@@ -313,8 +307,7 @@ pub(super) fn list(
 /// one goes like every other double.
 pub(super) fn retry(session: &Session, id: JobId, now: Timestamp) -> Outcome<bool> {
     let dead = session.first(&session.sql.dead_job, [id.0.as_bytes()], |row| {
-        let c = Columns(row);
-        Ok((c.text(0)?, c.id(1)?))
+        Ok((row.text(0)?, row.id(1)?))
     })?;
     let Some((kind, file_id)) = dead else {
         return Ok(false);

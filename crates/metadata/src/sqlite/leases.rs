@@ -9,8 +9,9 @@ use rusqlite::params;
 
 use super::SqliteStore;
 use super::failure::Outcome;
-use super::row::{Columns, integer, micros};
+use super::row::{integer, micros};
 use super::session::Session;
+use crate::row::Columns as _;
 
 fn acquire(
     session: &Session,
@@ -22,7 +23,7 @@ fn acquire(
     session.first(
         &session.sql.acquire_lease,
         params![name, holder, micros(now), micros(end)],
-        |row| Columns(row).size(0),
+        |row| row.size(0),
     )
 }
 

@@ -48,11 +48,12 @@ use rusqlite::params;
 
 use self::failure::Outcome;
 use self::readers::Readers;
-use self::row::{Columns, micros};
+use self::row::micros;
 use self::session::Session;
 use self::writer::Writer;
 use crate::prefix::TablePrefix;
 use crate::queue;
+use crate::row::Columns as _;
 
 pub use self::open::OpenError;
 pub use crate::migration::MigrationMismatch;
@@ -481,7 +482,7 @@ fn statistics(session: &Session) -> Outcome<Statistics> {
     let mut files = session.all(&session.sql.count_settled_files, [], count(FileState::parse))?;
     files.extend(session.all(&session.sql.count_open_files, [], count(FileState::parse))?);
     let jobs = jobs::count(session)?;
-    let stored = session.first(&session.sql.stored_bytes, [], |row| Columns(row).size(0))?;
+    let stored = session.first(&session.sql.stored_bytes, [], |row| row.size(0))?;
     let counted = |found: &[(FileState, u64)], state: FileState| {
         found
             .iter()
@@ -501,8 +502,5 @@ fn statistics(session: &Session) -> Outcome<Statistics> {
 }
 
 fn count<T>(parse: fn(&str) -> Option<T>) -> impl FnMut(&rusqlite::Row<'_>) -> Outcome<(T, u64)> {
-    move |row| {
-        let c = Columns(row);
-        Ok((c.named(0, parse)?, c.size(1)?))
-    }
+    move |row| Ok((row.named(0, parse)?, row.size(1)?))
 }

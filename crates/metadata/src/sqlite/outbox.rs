@@ -8,8 +8,9 @@ use rusqlite::params;
 use uuid::Uuid;
 
 use super::failure::Outcome;
-use super::row::{self, Columns, integer, micros};
+use super::row::{self, integer, micros};
 use super::session::Session;
+use crate::row::Columns as _;
 
 /// Lets an event wait, if anybody is going to ask for it.
 pub(super) fn enter(session: &Session, event: &Event) -> Outcome<()> {
@@ -51,14 +52,13 @@ pub(super) fn claim(
         &session.sql.claim_outbox,
         params![micros(now), worker, micros(until), limit],
         |row| {
-            let c = Columns(row);
             Ok(Claimed {
-                event_id: c.id(0)?,
-                file_id: c.id(1)?,
-                version: c.get(2)?,
-                run_at: c.get(3)?,
-                attempt: c.get(4)?,
-                epoch: c.get(5)?,
+                event_id: row.id(0)?,
+                file_id: row.id(1)?,
+                version: row.get(2)?,
+                run_at: row.get(3)?,
+                attempt: row.get(4)?,
+                epoch: row.get(5)?,
             })
         },
     )?;

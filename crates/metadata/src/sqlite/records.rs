@@ -5,13 +5,14 @@ use cloakroom_core::record::{Record, RecordKey};
 use rusqlite::params;
 
 use super::failure::Outcome;
-use super::row::{self, Columns, integer, json_text, micros};
+use super::row::{self, integer, json_text, micros};
 use super::session::Session;
+use crate::row::Columns as _;
 
 /// Whether the record has yet to be made; [`MetadataError::RecordTaken`] when it is somebody else's.
 pub(super) fn is_new(session: &Session, record: &Record) -> Outcome<bool> {
     let parameters = [record.key.kind(), record.key.id()];
-    match session.first(&session.sql.record_owner, parameters, |row| Columns(row).text(0))? {
+    match session.first(&session.sql.record_owner, parameters, |row| row.text(0))? {
         None => Ok(true),
         Some(owner) if owner == record.owner => Ok(false),
         Some(_) => Err(MetadataError::RecordTaken.into()),

@@ -8,27 +8,27 @@ use jiff::Timestamp;
 use rusqlite::{Row, params};
 
 use super::failure::Outcome;
-use super::row::{Columns, inconsistent, json_text, micros};
+use super::row::{json_text, micros};
 use super::session::Session;
+use crate::row::Columns as _;
 
 /// Reads the columns of `token_columns!`.
 pub(super) fn read_token(row: &Row<'_>) -> Outcome<ServiceToken> {
-    let c = Columns(row);
-    let collections = match c.get::<Option<String>>(3)? {
+    let collections = match row.get::<_, Option<String>>(3)? {
         None => None,
         Some(text) => {
-            Some(serde_json::from_str(&text).map_err(|_| inconsistent(row, 3, "no JSON array of names"))?)
+            Some(serde_json::from_str(&text).map_err(|_| row.inconsistent(3, "no JSON array of names"))?)
         }
     };
     Ok(ServiceToken {
-        id: ServiceTokenId(c.id(0)?),
-        name: c.text(1)?,
-        role: c.named(2, Role::parse)?,
+        id: ServiceTokenId(row.id(0)?),
+        name: row.text(1)?,
+        role: row.named(2, Role::parse)?,
         collections,
-        secret_sha256: c.get(4)?,
-        created_at: c.time(5)?,
-        expires_at: c.optional_time(6)?,
-        revoked_at: c.optional_time(7)?,
+        secret_sha256: row.get(4)?,
+        created_at: row.time(5)?,
+        expires_at: row.optional_time(6)?,
+        revoked_at: row.optional_time(7)?,
     })
 }
 
@@ -78,5 +78,5 @@ pub(super) fn put_setting(session: &Session, name: &str, value: &JsonObject) -> 
 }
 
 pub(super) fn setting(session: &Session, name: &str) -> Outcome<Option<JsonObject>> {
-    session.first(&session.sql.setting, [name], |row| Columns(row).object(0))
+    session.first(&session.sql.setting, [name], |row| row.object(0))
 }

@@ -9,10 +9,11 @@ use tokio_postgres::types::ToSql;
 use super::super::connection::{Connection, Write};
 use super::super::failure::Outcome;
 use super::super::pool::{Attempt, Verdict};
-use super::super::row::{self, Columns, Value, references};
+use super::super::row::{self, Value, references};
 use super::super::values::{Text, integer};
 use super::super::{files, jobs, outbox};
 use crate::counting::{changes, counted};
+use crate::row::Columns as _;
 
 /// Takes a file back. The row comes first, so that what is found out afterwards stays true until the end; locks are taken
 /// in the order of every transaction: file, record, usage.
@@ -27,7 +28,7 @@ pub(super) async fn adopt(
     if attempt.may_stand && files::stands(&connection, &adoption.event).await? {
         return Ok(Verdict::Rollback(true));
     }
-    let version = locked.map(|row| Columns(&row).size(0)).transpose()?;
+    let version = locked.map(|row| row.size(0)).transpose()?;
     if version != adoption.replaces {
         return Ok(Verdict::Rollback(false));
     }

@@ -1,34 +1,15 @@
 //! Garbage: objects that nothing refers to.
 
-use cloakroom_core::garbage::{Garbage, GarbageReason, GarbageState};
-use cloakroom_core::id::FileId;
+use cloakroom_core::garbage::{Garbage, GarbageState};
 use cloakroom_core::ports::metadata::Page;
 use cloakroom_core::ports::objects::ObjectPath;
 use jiff::Timestamp;
-use tokio_postgres::Row;
-use uuid::Uuid;
 
 use super::super::connection::{Connection, Write};
 use super::super::failure::Outcome;
 use super::super::page;
-use super::super::row::{self, Columns, references};
+use super::super::row::{self, references};
 use super::super::values::{Text, Time, integer};
-
-/// Reads the columns of `garbage_columns!`.
-pub(in super::super) fn read(row: &Row) -> Outcome<Garbage> {
-    let c = Columns(row);
-    Ok(Garbage {
-        path: ObjectPath::new(c.text(0)?, c.text(1)?),
-        upload_id: c.text(2)?,
-        reason: c.named(3, GarbageReason::parse)?,
-        state: c.named(4, GarbageState::parse)?,
-        etag: c.text(5)?,
-        size_bytes: c.size(6)?,
-        file_id: c.get::<Option<Uuid>>(7)?.map(FileId),
-        found_at: c.time(8)?,
-        purge_at: c.time(9)?,
-    })
-}
 
 /// What inserts garbage, but for what is known.
 pub(in super::super) fn write<'a>(connection: &'a Connection, garbage: &'a [Garbage]) -> Outcome<Write<'a>> {
@@ -88,7 +69,7 @@ pub(super) async fn list(
                 .await?
         }
     };
-    Ok(page(row::all(&found, read)?, limit))
+    Ok(page(row::all(&found, row::garbage)?, limit))
 }
 
 pub(super) async fn purgeable(
@@ -102,7 +83,7 @@ pub(super) async fn purgeable(
             &[&Time(before), &i64::from(limit)],
         )
         .await?;
-    row::all(&found, read)
+    row::all(&found, row::garbage)
 }
 
 pub(super) async fn mark(

@@ -28,9 +28,10 @@ use super::connection::Connection;
 use super::failure::Outcome;
 use super::pool::Attempt;
 use super::pool::Unknown::{RunAgain, Tell};
-use super::row::{self, Columns};
+use super::row;
 use super::values::{Text, Time};
 use super::{PostgresStore, intents, page};
+use crate::row::Columns as _;
 use crate::trimming::Trimmed;
 
 fn until(now: Timestamp, lease: SignedDuration) -> Timestamp {
@@ -45,7 +46,7 @@ async fn purged_files(connection: Connection, ids: &[FileId]) -> Outcome<Vec<Fil
     let found = connection
         .query(&connection.sql().purged_files, &[&uuids(ids)])
         .await?;
-    row::all(&found, |row| Ok(FileId(Columns(row).id(0)?)))
+    row::all(&found, |row| Ok(FileId(row.id(0)?)))
 }
 
 async fn all_files(connection: Connection, after: Option<FileId>, limit: u32) -> Outcome<Page<File>> {

@@ -1,42 +1,19 @@
 //! Operations and their reports.
 
-use cloakroom_core::id::{FileId, OperationId, WorkerId};
-use cloakroom_core::operation::{Finding, Operation, OperationKind, OperationState};
+use cloakroom_core::id::{OperationId, WorkerId};
+use cloakroom_core::operation::{Finding, Operation, OperationKind};
 use cloakroom_core::ports::metadata::{MetadataError, Page};
 use jiff::Timestamp;
-use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::super::connection::Connection;
 use super::super::failure::Outcome;
 use super::super::page;
 use super::super::pool::Attempt;
-use super::super::row::{self, Columns, Value, references};
+use super::super::row::{self, Value, references};
 use super::super::values::{Json, Text, Time, integer, json_text};
+use crate::row::Columns as _;
 use crate::trimming::{FINDINGS_AT_ONCE, Trimmed};
-
-/// Reads the columns of `operation_columns!`.
-fn read(row: &Row) -> Outcome<Operation> {
-    let c = Columns(row);
-    Ok(Operation {
-        id: OperationId(c.id(0)?),
-        kind: c.named(1, OperationKind::parse)?,
-        state: c.named(2, OperationState::parse)?,
-        options: c.object(3)?,
-        done: c.size(4)?,
-        total: c.optional_size(5)?,
-        place: c.optional_text(6)?,
-        counts: c.object(7)?,
-        error: c.optional_text(8)?,
-        actor: c.text(9)?,
-        created_at: c.time(10)?,
-        updated_at: c.time(11)?,
-        finished_at: c.optional_time(12)?,
-        lease_epoch: c.count(13)?,
-        lease_owner: c.optional_text(14)?.map(WorkerId),
-        lease_until: c.optional_time(15)?,
-    })
-}
 
 pub(super) async fn put(connection: Connection, operation: &Operation, attempt: Attempt) -> Outcome<bool> {
     let sql = connection.sql();
@@ -69,7 +46,7 @@ pub(super) async fn put(connection: Connection, operation: &Operation, attempt: 
 
 pub(super) async fn one(connection: &Connection, id: OperationId) -> Outcome<Option<Operation>> {
     let found = connection.first(&connection.sql().operation, &[&id.0]).await?;
-    found.as_ref().map(read).transpose()
+    found.as_ref().map(row::operation).transpose()
 }
 
 pub(super) async fn list(
@@ -81,14 +58,14 @@ pub(super) async fn list(
     let found = connection
         .query(&connection.sql().operations, &[&before, &(i64::from(limit) + 1)])
         .await?;
-    Ok(page(row::all(&found, read)?, limit))
+    Ok(page(row::all(&found, row::operation)?, limit))
 }
 
 pub(super) async fn last_done(connection: Connection, kind: OperationKind) -> Outcome<Option<Operation>> {
     let found = connection
         .first(&connection.sql().last_done_operation, &[&kind.as_str()])
         .await?;
-    found.as_ref().map(read).transpose()
+    found.as_ref().map(row::operation).transpose()
 }
 
 /// Claims the operation of this id, or the oldest one that may be claimed.
@@ -113,7 +90,7 @@ pub(super) async fn claim(
                 .await?
         }
     };
-    claimed.as_ref().map(read).transpose()
+    claimed.as_ref().map(row::operation).transpose()
 }
 
 pub(super) async fn save(
@@ -203,17 +180,7 @@ pub(super) async fn findings(
             &[&id.0, &integer(skip)?, &(i64::from(limit) + 1)],
         )
         .await?;
-    let findings = row::all(&found, |row| {
-        let c = Columns(row);
-        Ok(Finding {
-            kind: c.text(0)?,
-            bucket: c.optional_text(1)?,
-            key: c.optional_text(2)?,
-            file_id: c.get::<Option<Uuid>>(3)?.map(FileId),
-            detail: c.text(4)?,
-            action: c.text(5)?,
-        })
-    })?;
+    let findings = row::all(&found, row::finding)?;
     Ok(page(findings, limit))
 }
 
@@ -226,7 +193,7 @@ pub(super) async fn trim(connection: Connection, finished_before: Timestamp) -> 
     let Some(oldest) = oldest else {
         return Ok(Trimmed::Nothing);
     };
-    let id = Columns(&oldest).id(0)?;
+    let id = oldest.id(0)?;
     let removed = connection
         .execute(&sql.trim_findings, &[&id, &i64::from(FINDINGS_AT_ONCE)])
         .await?;

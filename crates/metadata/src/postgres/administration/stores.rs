@@ -4,29 +4,16 @@ use cloakroom_core::audit::AuditEntry;
 use cloakroom_core::id::AuditId;
 use cloakroom_core::ports::administration::UnderWay;
 use cloakroom_core::ports::metadata::{MetadataError, Page};
-use cloakroom_core::storage::{StorageMode, StoreState};
-use tokio_postgres::Row;
+use cloakroom_core::storage::StoreState;
 use uuid::Uuid;
 
 use super::super::connection::Connection;
 use super::super::failure::Outcome;
 use super::super::page;
 use super::super::pool::Attempt;
-use super::super::row::{self, Columns, Value, references};
+use super::super::row::{self, Value, references};
 use super::super::values::{Json, Text, Time, integer, json_text};
-
-/// Reads the columns of `store_columns!`.
-pub(in super::super) fn read_store(row: &Row) -> Outcome<StoreState> {
-    let c = Columns(row);
-    Ok(StoreState {
-        name: c.text(0)?,
-        mode: c.named(1, StorageMode::parse)?,
-        epoch: c.size(2)?,
-        draining_until: c.optional_time(3)?,
-        changed_at: c.time(4)?,
-        changed_by: c.text(5)?,
-    })
-}
+use crate::row::Columns as _;
 
 /// The values of a store.
 pub(in super::super) fn store_values(store: &StoreState) -> Outcome<Vec<Value<'_>>> {
@@ -38,19 +25,6 @@ pub(in super::super) fn store_values(store: &StoreState) -> Outcome<Vec<Value<'_
         Box::new(Time(store.changed_at)),
         Box::new(Text(&store.changed_by)),
     ])
-}
-
-/// Reads the columns of `audit_columns!`.
-pub(in super::super) fn read_audit(row: &Row) -> Outcome<AuditEntry> {
-    let c = Columns(row);
-    Ok(AuditEntry {
-        id: AuditId(c.id(0)?),
-        at: c.time(1)?,
-        actor: c.text(2)?,
-        action: c.text(3)?,
-        subject: c.text(4)?,
-        data: c.object(5)?,
-    })
 }
 
 /// The values of an entry.
@@ -67,7 +41,7 @@ pub(in super::super) fn audit_values(entry: &AuditEntry) -> Outcome<Vec<Value<'_
 
 pub(super) async fn stores(connection: Connection) -> Outcome<Vec<StoreState>> {
     let found = connection.query(&connection.sql().stores, &[]).await?;
-    row::all(&found, read_store)
+    row::all(&found, row::store_state)
 }
 
 pub(super) async fn put_store(
@@ -119,7 +93,7 @@ pub(super) async fn audit(
     let found = connection
         .query(&connection.sql().audit, &[&before, &(i64::from(limit) + 1)])
         .await?;
-    Ok(page(row::all(&found, read_audit)?, limit))
+    Ok(page(row::all(&found, row::audit_entry)?, limit))
 }
 
 pub(super) async fn under_way(connection: Connection, buckets: &[String]) -> Outcome<UnderWay> {
@@ -128,9 +102,8 @@ pub(super) async fn under_way(connection: Connection, buckets: &[String]) -> Out
     let Some(row) = found else {
         return Ok(UnderWay::default());
     };
-    let c = Columns(&row);
     Ok(UnderWay {
-        open_until: c.optional_time(0)?,
-        unverified: c.size(1)?,
+        open_until: row.optional_time(0)?,
+        unverified: row.size(1)?,
     })
 }

@@ -4,36 +4,27 @@ use std::time::Duration;
 
 use cloakroom_core::ports::administration::{Totals, UsageCheck};
 use cloakroom_core::ports::metadata::Result;
-use tokio_postgres::Row;
 
 use super::super::connection::Connection;
 use super::super::failure::Outcome;
 use super::super::pool::{Attempt, GRACE, Pool, Unknown, Verdict};
-use super::super::row::{self, Columns};
+use super::super::row;
 use super::super::values::{Text, integer};
+use crate::row::Columns as _;
 
 /// Owners that are looked at in one go.
 const OWNERS_AT_ONCE: usize = 100;
 /// What the sums of so many owners may take. It is the one statement that may be slow: it locks nothing.
 const PORTION_TIMEOUT: Duration = Duration::from_mins(10);
 
-fn read(row: &Row) -> Outcome<UsageCheck> {
-    Ok(UsageCheck {
-        owner: Columns(row).text(0)?,
-        counted: row::usage(row, 1)?,
-        found: row::usage(row, 4)?,
-    })
-}
-
 pub(super) async fn totals(connection: Connection) -> Outcome<Totals> {
     let found = connection.first(&connection.sql().totals, &[]).await?;
     let Some(row) = found else {
         return Ok(Totals::default());
     };
-    let c = Columns(&row);
     Ok(Totals {
-        files: c.size(0)?,
-        stored_bytes: c.size(1)?,
+        files: row.size(0)?,
+        stored_bytes: row.size(1)?,
     })
 }
 
@@ -56,7 +47,7 @@ async fn portion(connection: Connection, after: Option<&str>) -> Outcome<Vec<Usa
     };
     connection.command("COMMIT").await?;
     connection.set_unfinished(false);
-    row::all(&found, read)
+    row::all(&found, row::usage_check)
 }
 
 /// Sets the counters of one owner right, if they are still wrong. Its row is locked first, and whoever changes a file of
@@ -65,7 +56,7 @@ async fn repair(connection: Connection, owner: &str) -> Outcome<Verdict<Option<U
     let sql = connection.sql();
     connection.execute(&sql.lock_usage, &[&Text(owner)]).await?;
     let check = connection.first(&sql.check_usage_of, &[&Text(owner)]).await?;
-    let check = check.as_ref().map(read).transpose()?;
+    let check = check.as_ref().map(row::usage_check).transpose()?;
     let Some(check) = check.filter(|check| check.counted != check.found) else {
         return Ok(Verdict::Rollback(None));
     };

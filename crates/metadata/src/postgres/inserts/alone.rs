@@ -5,9 +5,10 @@ use cloakroom_core::ports::metadata::{Inserted, MetadataError, NewFile};
 use super::super::connection::Connection;
 use super::super::failure::{Failure, Outcome};
 use super::super::pool::{Attempt, Verdict};
-use super::super::row::{self, Columns, references};
+use super::super::row::{self, references};
 use super::super::values::{Text, integer};
 use super::super::{files, outbox, records};
+use crate::row::Columns as _;
 
 /// Inserts one upload by itself, and finds out what stands in its way.
 pub(super) async fn insert(
@@ -27,11 +28,11 @@ pub(super) async fn insert(
         let version = integer(event.version)?;
         if attempt.may_stand
             && let Some(found) = connection.first(&sql.event_id, &[&file.id.0, &version]).await?
-            && Columns(&found).id(0)? == event.id.0
+            && found.id(0)? == event.id.0
         {
             return Ok(Verdict::Rollback(Inserted::New));
         }
-        if Columns(&row).get::<Option<&str>>(36)?.is_none() {
+        if row.try_get::<_, Option<&str>>(36)?.is_none() {
             return Err(MetadataError::Inconsistent(format!("file {} has no upload", file.id)).into());
         }
         let rows = (row::file(&row)?, row::upload(&row, 35)?);

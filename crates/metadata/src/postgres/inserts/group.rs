@@ -15,9 +15,10 @@ use tokio_postgres::types::ToSql;
 use super::super::connection::{Connection, together};
 use super::super::failure::Outcome;
 use super::super::pool::{AtOnce, Attempt, Pool, Unknown, Verdict};
-use super::super::row::{self, Columns, references};
+use super::super::row::{self, references};
 use super::super::statements::Prepared;
 use super::super::values::{Json, Text, Time, integer, json_text};
+use crate::row::Columns as _;
 
 /// An insert in the form that the group writes.
 pub(super) struct Plain {
@@ -148,8 +149,7 @@ async fn write(connection: Connection, plains: &[&Plain], attempt: Attempt) -> O
     let mut hindered = signed.places(plains);
     let mut owned = HashMap::new();
     for row in &rows[0] {
-        let c = Columns(row);
-        owned.insert((c.text(0)?, c.text(1)?), c.text(2)?);
+        owned.insert((row.text(0)?, row.text(1)?), row.text(2)?);
     }
     for (place, new) in news.iter().enumerate() {
         let too_much = new.quota_bytes.is_some_and(|quota| {
@@ -193,11 +193,10 @@ impl Signed {
     fn of(rows: &[Row]) -> Outcome<Self> {
         let (mut total, mut left_out) = (HashMap::new(), HashSet::new());
         for row in rows {
-            let c = Columns(row);
-            if let Some(id) = c.get(0)? {
+            if let Some(id) = row.try_get(0)? {
                 left_out.insert(FileId(id));
             } else {
-                total.insert(c.text(1)?, c.size(2)?.saturating_add(c.size(3)?));
+                total.insert(row.text(1)?, row.size(2)?.saturating_add(row.size(3)?));
             }
         }
         Ok(Self { total, left_out })

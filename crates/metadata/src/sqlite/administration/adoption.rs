@@ -6,7 +6,7 @@ use cloakroom_core::ports::signals::Topic;
 use rusqlite::params;
 
 use super::super::failure::Outcome;
-use super::super::row::{self, Columns, integer, json_text};
+use super::super::row::{self, integer, json_text};
 use super::super::session::Session;
 use super::super::{files, jobs, records, search};
 use crate::counting::{changes, counted};
@@ -85,7 +85,7 @@ fn insert(session: &Session, file: &File) -> Outcome<i64> {
 fn replace(session: &Session, before: &File, file: &File) -> Outcome<i64> {
     let seq = session
         .first(&session.sql.file_seq, [file.id.0.as_bytes()], |row| {
-            Columns(row).get(0)
+            Ok(row.get(0)?)
         })?
         .unwrap_or_default();
     if !before.state.is_open() {

@@ -1,32 +1,15 @@
 //! Garbage: objects that nothing refers to.
 
-use cloakroom_core::garbage::{Garbage, GarbageReason, GarbageState};
-use cloakroom_core::id::FileId;
+use cloakroom_core::garbage::{Garbage, GarbageState};
 use cloakroom_core::ports::metadata::Page;
 use cloakroom_core::ports::objects::ObjectPath;
 use jiff::Timestamp;
-use rusqlite::{Row, params};
+use rusqlite::params;
 
 use super::super::failure::Outcome;
 use super::super::page;
-use super::super::row::{Columns, integer, micros};
+use super::super::row::{self, integer, micros};
 use super::super::session::Session;
-
-/// Reads the columns of `garbage_columns!`.
-pub(in super::super) fn read(row: &Row<'_>) -> Outcome<Garbage> {
-    let c = Columns(row);
-    Ok(Garbage {
-        path: ObjectPath::new(c.text(0)?, c.text(1)?),
-        upload_id: c.text(2)?,
-        reason: c.named(3, GarbageReason::parse)?,
-        state: c.named(4, GarbageState::parse)?,
-        etag: c.text(5)?,
-        size_bytes: c.size(6)?,
-        file_id: c.optional_id(7)?.map(FileId),
-        found_at: c.time(8)?,
-        purge_at: c.time(9)?,
-    })
-}
 
 /// Inserts garbage unless it is known; returns how many rows were written.
 pub(in super::super) fn insert(session: &Session, garbage: &Garbage) -> Outcome<usize> {
@@ -66,11 +49,15 @@ pub(super) fn list(
     });
     let rows = i64::from(limit) + 1;
     let found = match state {
-        None => session.all(&session.sql.garbage, params![bucket, key, upload_id, rows], read)?,
+        None => session.all(
+            &session.sql.garbage,
+            params![bucket, key, upload_id, rows],
+            row::garbage,
+        )?,
         Some(state) => session.all(
             &session.sql.garbage_in_state,
             params![bucket, key, upload_id, rows, state.as_str()],
-            read,
+            row::garbage,
         )?,
     };
     Ok(page(found, limit))
@@ -80,7 +67,7 @@ pub(super) fn purgeable(session: &Session, before: Timestamp, limit: u32) -> Out
     session.all(
         &session.sql.purgeable_garbage,
         params![micros(before), limit],
-        read,
+        row::garbage,
     )
 }
 

@@ -1,40 +1,18 @@
 //! Operations and their reports.
 
-use cloakroom_core::id::{FileId, OperationId, WorkerId};
-use cloakroom_core::operation::{Finding, Operation, OperationKind, OperationState};
+use cloakroom_core::id::OperationId;
+use cloakroom_core::operation::{Finding, Operation, OperationKind};
 use cloakroom_core::ports::metadata::{MetadataError, Page};
 use jiff::Timestamp;
-use rusqlite::{Row, params};
+use rusqlite::params;
 use uuid::Uuid;
 
 use super::super::failure::Outcome;
 use super::super::page;
-use super::super::row::{Columns, integer, json_text, micros};
+use super::super::row::{self, integer, json_text, micros};
 use super::super::session::Session;
+use crate::row::Columns as _;
 use crate::trimming::{FINDINGS_AT_ONCE, Trimmed};
-
-/// Reads the columns of `operation_columns!`.
-fn read(row: &Row<'_>) -> Outcome<Operation> {
-    let c = Columns(row);
-    Ok(Operation {
-        id: OperationId(c.id(0)?),
-        kind: c.named(1, OperationKind::parse)?,
-        state: c.named(2, OperationState::parse)?,
-        options: c.object(3)?,
-        done: c.size(4)?,
-        total: c.optional_size(5)?,
-        place: c.get(6)?,
-        counts: c.object(7)?,
-        error: c.get(8)?,
-        actor: c.text(9)?,
-        created_at: c.time(10)?,
-        updated_at: c.time(11)?,
-        finished_at: c.optional_time(12)?,
-        lease_epoch: c.get(13)?,
-        lease_owner: c.get::<Option<String>>(14)?.map(WorkerId),
-        lease_until: c.optional_time(15)?,
-    })
-}
 
 pub(super) fn put(session: &Session, operation: &Operation) -> Outcome<bool> {
     let inserted = session.execute(
@@ -62,20 +40,20 @@ pub(super) fn put(session: &Session, operation: &Operation) -> Outcome<bool> {
 }
 
 pub(super) fn one(session: &Session, id: OperationId) -> Outcome<Option<Operation>> {
-    session.first(&session.sql.operation, [id.0.as_bytes()], read)
+    session.first(&session.sql.operation, [id.0.as_bytes()], row::operation)
 }
 
 pub(super) fn list(session: &Session, before: Option<OperationId>, limit: u32) -> Outcome<Page<Operation>> {
     let before = before.map_or(Uuid::max(), |id| id.0);
     let parameters = params![before.as_bytes(), i64::from(limit) + 1];
     Ok(page(
-        session.all(&session.sql.operations, parameters, read)?,
+        session.all(&session.sql.operations, parameters, row::operation)?,
         limit,
     ))
 }
 
 pub(super) fn last_done(session: &Session, kind: OperationKind) -> Outcome<Option<Operation>> {
-    session.first(&session.sql.last_done_operation, [kind.as_str()], read)
+    session.first(&session.sql.last_done_operation, [kind.as_str()], row::operation)
 }
 
 /// Claims the operation of this id, or the oldest one that may be claimed.
@@ -88,11 +66,15 @@ pub(super) fn claim(
 ) -> Outcome<Option<Operation>> {
     let (now, until) = (micros(now), micros(until));
     match id {
-        None => session.first(&session.sql.claim_operation, params![worker, now, until], read),
+        None => session.first(
+            &session.sql.claim_operation,
+            params![worker, now, until],
+            row::operation,
+        ),
         Some(id) => session.first(
             &session.sql.claim_operation_by_id,
             params![worker, now, until, id.0.as_bytes()],
-            read,
+            row::operation,
         ),
     }
 }
@@ -123,7 +105,7 @@ pub(super) fn save(session: &Session, operation: &Operation, findings: &[Finding
         return Ok(());
     }
     let first: i64 = session
-        .first(&session.sql.next_finding, [id], |row| Columns(row).get(0))?
+        .first(&session.sql.next_finding, [id], |row| Ok(row.get(0)?))?
         .unwrap_or_default();
     for (line, finding) in (first..).zip(findings) {
         session.execute(
@@ -153,24 +135,14 @@ pub(super) fn cancel(session: &Session, id: OperationId, now: Timestamp) -> Outc
 
 pub(super) fn findings(session: &Session, id: OperationId, skip: u64, limit: u32) -> Outcome<Page<Finding>> {
     let parameters = params![id.0.as_bytes(), integer(skip)?, i64::from(limit) + 1];
-    let found = session.all(&session.sql.findings, parameters, |row| {
-        let c = Columns(row);
-        Ok(Finding {
-            kind: c.text(0)?,
-            bucket: c.get(1)?,
-            key: c.get(2)?,
-            file_id: c.optional_id(3)?.map(FileId),
-            detail: c.text(4)?,
-            action: c.text(5)?,
-        })
-    })?;
+    let found = session.all(&session.sql.findings, parameters, row::finding)?;
     Ok(page(found, limit))
 }
 
 /// Removes a portion of the oldest report, with its operation when nothing of it is left.
 pub(super) fn trim(session: &Session, finished_before: Timestamp) -> Outcome<Trimmed> {
     let oldest = session.first(&session.sql.trimmed_operation, [micros(finished_before)], |row| {
-        Columns(row).id(0)
+        row.id(0)
     })?;
     let Some(id) = oldest else {
         return Ok(Trimmed::Nothing);

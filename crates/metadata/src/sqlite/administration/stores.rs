@@ -4,43 +4,18 @@ use cloakroom_core::audit::AuditEntry;
 use cloakroom_core::id::AuditId;
 use cloakroom_core::ports::administration::UnderWay;
 use cloakroom_core::ports::metadata::{MetadataError, Page};
-use cloakroom_core::storage::{StorageMode, StoreState};
-use rusqlite::{Row, params};
+use cloakroom_core::storage::StoreState;
+use rusqlite::params;
 use uuid::Uuid;
 
 use super::super::failure::Outcome;
 use super::super::page;
-use super::super::row::{Columns, integer, json_text, micros};
+use super::super::row::{self, integer, json_text, micros};
 use super::super::session::Session;
-
-/// Reads the columns of `store_columns!`.
-pub(in super::super) fn read_store(row: &Row<'_>) -> Outcome<StoreState> {
-    let c = Columns(row);
-    Ok(StoreState {
-        name: c.text(0)?,
-        mode: c.named(1, StorageMode::parse)?,
-        epoch: c.size(2)?,
-        draining_until: c.optional_time(3)?,
-        changed_at: c.time(4)?,
-        changed_by: c.text(5)?,
-    })
-}
-
-/// Reads the columns of `audit_columns!`.
-pub(in super::super) fn read_audit(row: &Row<'_>) -> Outcome<AuditEntry> {
-    let c = Columns(row);
-    Ok(AuditEntry {
-        id: AuditId(c.id(0)?),
-        at: c.time(1)?,
-        actor: c.text(2)?,
-        action: c.text(3)?,
-        subject: c.text(4)?,
-        data: c.object(5)?,
-    })
-}
+use crate::row::Columns as _;
 
 pub(super) fn stores(session: &Session) -> Outcome<Vec<StoreState>> {
-    session.all(&session.sql.stores, [], read_store)
+    session.all(&session.sql.stores, [], row::store_state)
 }
 
 /// Inserts a store unless it is known; returns how many rows were written.
@@ -105,7 +80,7 @@ pub(super) fn audit(session: &Session, before: Option<AuditId>, limit: u32) -> O
     let before = before.map_or(Uuid::max(), |id| id.0);
     let parameters = params![before.as_bytes(), i64::from(limit) + 1];
     Ok(page(
-        session.all(&session.sql.audit, parameters, read_audit)?,
+        session.all(&session.sql.audit, parameters, row::audit_entry)?,
         limit,
     ))
 }
@@ -113,12 +88,10 @@ pub(super) fn audit(session: &Session, before: Option<AuditId>, limit: u32) -> O
 pub(super) fn under_way(session: &Session, buckets: &[String]) -> Outcome<UnderWay> {
     let mut under_way = UnderWay::default();
     for bucket in buckets {
-        let until = session.first(&session.sql.open_until, [bucket], |row| Columns(row).time(0))?;
+        let until = session.first(&session.sql.open_until, [bucket], |row| row.time(0))?;
         under_way.open_until = under_way.open_until.max(until);
         under_way.unverified += session
-            .first(&session.sql.unverified_files, [bucket], |row| {
-                Columns(row).size(0)
-            })?
+            .first(&session.sql.unverified_files, [bucket], |row| row.size(0))?
             .unwrap_or_default();
     }
     Ok(under_way)
