@@ -212,13 +212,15 @@ def test_a_browser_submits_the_form(cloakroom, pair, tmp_path):
 
 
 def test_the_form_is_limited_by_the_store(chat):
+    before = datetime.now(UTC)
     form = chat.presigned().json()
+    after = datetime.now(UTC)
     policy = json.loads(base64.b64decode(form["fields"]["policy"]))
     assert ["content-length-range", 1, 100 * 1024 * 1024] in policy["conditions"]
     assert {"Content-Type": "image/jpeg"} in policy["conditions"]
     assert form["expires_in"] == 600
     ends = datetime.fromisoformat(policy["expiration"].replace("Z", "+00:00"))
-    assert 590 <= (ends - datetime.now(UTC)).total_seconds() <= 600
+    assert (ends - before).total_seconds() > 599 and (ends - after).total_seconds() <= 600
     assert form["fields"]["success_action_status"] == "200"
     assert form["fields"]["key"].startswith("staging/")
     for change in ({"Content-Type": "text/html"}, {"key": "attachments/mine/test.jpg"}, {"success_action_status": "201"}):
@@ -298,7 +300,7 @@ def test_a_deleted_message_takes_bytes_and_rows_along(chat, cloakroom, pair):
     deleted = administrator.request("DELETE", f"/records/message/{message}", params={"purge_now": 1})
     assert deleted.status_code == 204, deleted.text
     assert chat.get(told["id"]).status_code == 404
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while requests.get(told["download_url"], timeout=30).status_code != 404:
         assert time.monotonic() < deadline, "the bytes are still there"
         time.sleep(0.1)
@@ -319,7 +321,7 @@ def test_what_no_message_names_is_cleaned_up(pair, tmp_path):
     with running(tmp_path, pair, more) as server:
         chat = Chat(server)
         linked, orphan = chat.attach(jpeg(), message_id=1), chat.attach(jpeg())
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + 180
         while keys_of(server, orphan["storage_key"]):
             assert time.monotonic() < deadline, "the bytes are still there"
             time.sleep(0.2)
@@ -383,10 +385,17 @@ def test_the_health_check_of_the_documents_container(cloakroom):
 def test_every_upload_is_counted(pair, tmp_path):
     with running(tmp_path, pair) as server:
         chat = Chat(server)
+
+        def told_by_metrics():
+            return requests.get(f"{server.api_url.rstrip('/')}/metrics", timeout=30).text
+
+        # Nobody's alert on a rate waits for the first upload.
+        assert "\nattachments_uploads_total 0\n" in told_by_metrics()
+        assert "\nattachments_upload_size_bytes_count 0\n" in told_by_metrics()
         for _ in range(3):
             told = chat.attach(jpeg())
         chat.confirm(told["id"])
-        metrics = requests.get(f"{server.api_url.rstrip('/')}/metrics", timeout=30).text
+        metrics = told_by_metrics()
         assert "\nattachments_uploads_total 3\n" in metrics
         assert "\n# TYPE attachments_upload_size_bytes histogram\n" in f"\n{metrics}"
         assert "\nattachments_upload_size_bytes_count 3\n" in metrics
@@ -408,8 +417,12 @@ def test_the_log_says_what_the_document_says(pair, tmp_path):
 def test_the_tenth_form_of_a_minute_is_the_last(pair, tmp_path):
     with running(tmp_path, pair, {"CLOAKROOM_LIMITS_SIGN_PER_ADDRESS": "10/min"}) as server:
         users = [Chat(server, token_of(server, f"user-{number}")) for number in range(3)]
-        answers = [users[number % 3].presigned() for number in range(11)]
-        assert [answer.status_code for answer in answers] == [200] * 10 + [429]
+        begun, answers = time.monotonic(), []
+        while not answers or answers[-1].status_code == 200:
+            answers.append(users[len(answers) % 3].presigned())
+        # Every six seconds there is room for another one; a busy machine may take that long.
+        assert 10 <= len(answers) - 1 <= 10 + (time.monotonic() - begun) // 6
+        assert answers[-1].status_code == 429
         assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
 
 

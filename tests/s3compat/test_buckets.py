@@ -33,6 +33,15 @@ def test_location(s3, bucket):
         s3.get_bucket_location(Bucket=f"{bucket}-gone")
 
 
+def test_cors(s3, bucket):
+    """What a preflight is answered, as the API says it."""
+    (rule,) = s3.get_bucket_cors(Bucket=bucket)["CORSRules"]
+    assert rule["AllowedOrigins"] == ["*"] and rule["AllowedHeaders"] == ["*"]
+    assert {"PUT", "POST", "GET"} <= set(rule["AllowedMethods"]) and "etag" in rule["ExposeHeaders"]
+    with refused(404, "NoSuchBucket"):
+        s3.get_bucket_cors(Bucket=f"{bucket}-gone")
+
+
 def test_delete(s3, bucket):
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
     with refused(409, "BucketNotEmpty"):

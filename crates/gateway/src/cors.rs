@@ -10,7 +10,8 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::error::S3Error;
-use crate::response::{S3Response, empty, set};
+use crate::response::{self, S3Response, empty, set};
+use crate::xml::write::XmlWriter;
 
 /// Methods that pages may use.
 const METHODS: [&str; 5] = ["GET", "HEAD", "PUT", "POST", "DELETE"];
@@ -53,6 +54,32 @@ impl CorsPolicy {
         } else {
             origin.clone()
         })
+    }
+
+    /// What it comes to, as S3 writes it (GetBucketCors).
+    pub(crate) fn configuration(&self) -> Result<S3Response, S3Error> {
+        if self.allowed_origins.is_empty() {
+            return Err(S3Error::new(
+                "NoSuchCORSConfiguration",
+                "The CORS configuration does not exist",
+            ));
+        }
+        let mut xml = XmlWriter::root("CORSConfiguration");
+        xml.open("CORSRule");
+        for origin in &self.allowed_origins {
+            xml.leaf("AllowedOrigin", origin);
+        }
+        for method in METHODS {
+            xml.leaf("AllowedMethod", method);
+        }
+        xml.leaf("AllowedHeader", "*");
+        for header in EXPOSED.into_iter().chain(["x-amz-*"]) {
+            xml.leaf("ExposeHeader", header);
+        }
+        xml.leaf("MaxAgeSeconds", MAX_AGE_SECONDS);
+        xml.close("CORSRule");
+        xml.close("CORSConfiguration");
+        Ok(response::xml(xml.finish()))
     }
 
     /// Answers a preflight.

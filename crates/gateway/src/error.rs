@@ -129,7 +129,9 @@ fn status_of(code: &str) -> StatusCode {
         | "InvalidObjectState"
         | "RequestTimeTooSkewed"
         | "SignatureDoesNotMatch" => StatusCode::FORBIDDEN,
-        "NoSuchBucket" | "NoSuchKey" | "NoSuchUpload" | "NoSuchVersion" => StatusCode::NOT_FOUND,
+        "NoSuchBucket" | "NoSuchCORSConfiguration" | "NoSuchKey" | "NoSuchUpload" | "NoSuchVersion" => {
+            StatusCode::NOT_FOUND
+        }
         "MethodNotAllowed" => StatusCode::METHOD_NOT_ALLOWED,
         "BucketAlreadyOwnedByYou" | "BucketNotEmpty" | "OperationAborted" => StatusCode::CONFLICT,
         "MissingContentLength" => StatusCode::LENGTH_REQUIRED,

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use cloakroom_core::JsonObject;
+use cloakroom_core::access::Principal;
 use cloakroom_core::file::File;
 use cloakroom_core::job::Job;
 use cloakroom_core::ports::alerts::{Alert, AlertKind};
@@ -10,6 +11,7 @@ use cloakroom_core::ports::objects::ObjectError;
 use serde_json::Value;
 
 use crate::app::App;
+use crate::error::ServiceError;
 
 impl App {
     /// Raises an alert. Nothing waits for it, and nothing fails because of it.
@@ -36,6 +38,27 @@ impl App {
         }
     }
 
+    /// What comes before an upload, its records, could not be stored. A refusal is the caller's own doing.
+    pub(crate) fn tell_unstored(&self, principal: &Principal, collection: &str, error: &ServiceError) {
+        let ServiceError::Unavailable(reason) = error else {
+            return;
+        };
+        tracing::error!(
+            event = "s3_upload_error",
+            user_id = %principal.subject,
+            collection,
+            error = reason,
+            status = "error",
+            "Upload failed: {reason}"
+        );
+        let message = format!("An upload could not be stored: {reason}.");
+        self.send_alert(
+            AlertKind::UploadError,
+            message,
+            [("collection", collection.into())],
+        );
+    }
+
     /// A URL was not signed.
     pub(crate) fn alert_presign_error(&self, file: &File, error: &impl Display) {
         let message = format!("A URL could not be signed: {error}.");
@@ -56,16 +79,17 @@ impl App {
 
     /// A job went to the dead-letter list.
     pub fn alert_job_dead(&self, job: &Job, error: &str) {
-        let details = [
-            ("job_id", job.id.to_string().into()),
-            ("file_id", job.file_id.to_string().into()),
-            ("operation", job.kind.as_str().into()),
-        ];
         let message = format!(
             "A job of the kind {} went to the dead-letter list: {error}",
             job.kind.as_str()
         );
-        self.send_alert(AlertKind::JobDead, message, details);
+        self.send_alert(AlertKind::JobDead, message, of(job));
+    }
+
+    /// A job waits for the database or the store. `error` may name hosts and paths, and no secret.
+    pub fn alert_job_waits(&self, job: &Job, error: &str) {
+        let message = format!("A job of the kind {} waits: {error}", job.kind.as_str());
+        self.send_alert(AlertKind::Unavailable, message, of(job));
     }
 
     /// A dependency does not answer. `error` may name hosts and paths, and no secret.
@@ -81,5 +105,13 @@ fn about(file: &File) -> [(&'static str, Value); 3] {
         ("file_id", file.id.to_string().into()),
         ("collection", file.collection.clone().into()),
         ("bucket", file.bucket.clone().into()),
+    ]
+}
+
+fn of(job: &Job) -> [(&'static str, Value); 3] {
+    [
+        ("job_id", job.id.to_string().into()),
+        ("file_id", job.file_id.to_string().into()),
+        ("operation", job.kind.as_str().into()),
     ]
 }

@@ -73,7 +73,8 @@ impl App {
             ),
             None => (
                 self.open_session(principal, request.owner.clone(), source())
-                    .await?,
+                    .await
+                    .inspect_err(|error| self.tell_unstored(principal, &request.collection, error))?,
                 true,
             ),
         };
@@ -107,7 +108,10 @@ impl App {
             // Whose the session is: a session and its artifacts have one owner.
             owner: Some(session.owner.clone()),
         };
-        let artifact = self.put_new_record(principal, ARTIFACT, put).await?;
+        let artifact = self
+            .put_new_record(principal, ARTIFACT, put)
+            .await
+            .inspect_err(|error| self.tell_unstored(principal, &request.collection, error))?;
         let pdf = Bytes::from(specimen::pdf(&title));
         let sign = SignUpload {
             collection: request.collection.clone(),

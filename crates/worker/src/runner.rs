@@ -195,7 +195,7 @@ async fn conclude(app: &App, job: &Job, result: Result<Attempt, AttemptError>) {
             reason: "the file was changed at the same time".to_owned(),
         },
         Err(AttemptError::Unavailable(reason)) => {
-            app.alert_unavailable("what a job needs", &reason);
+            app.alert_job_waits(job, &reason);
             JobOutcome::Snooze {
                 run_at: after(UNAVAILABLE_WAIT),
                 reason,

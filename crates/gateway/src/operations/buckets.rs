@@ -130,6 +130,12 @@ pub(crate) async fn get_bucket_acl(x: &Exchange<'_>) -> Result<S3Response, S3Err
     Ok(owner_full_control())
 }
 
+/// GetBucketCors: one rule for every bucket.
+pub(crate) async fn get_bucket_cors(x: &Exchange<'_>) -> Result<S3Response, S3Error> {
+    x.store().bucket(x.bucket()).await?;
+    x.gateway.options.cors.configuration()
+}
+
 #[cfg(test)]
 mod tests {
     use super::is_bucket_name;

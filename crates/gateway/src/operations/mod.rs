@@ -61,6 +61,7 @@ async fn perform_other(
         Operation::GetBucketLocation => buckets::get_bucket_location(&x).await,
         Operation::GetBucketVersioning => buckets::get_bucket_versioning(&x).await,
         Operation::GetBucketAcl => buckets::get_bucket_acl(&x).await,
+        Operation::GetBucketCors => buckets::get_bucket_cors(&x).await,
         // A form is authorised by its policy and by nothing else; the others are not done here.
         Operation::PostObject | Operation::GetObject | Operation::HeadObject | Operation::PutObject => Err(
             S3Error::invalid_argument("Only one auth mechanism allowed", "Authorization", "…"),

@@ -74,7 +74,7 @@ pub(super) struct Presigned {
     storage_key: String,
     /// The largest file that the store takes with it, in bytes.
     max_size_bytes: u64,
-    /// For how long it may be sent, in seconds.
+    /// For how long it may be sent, in seconds, from when it was signed first.
     #[schema(example = 600)]
     expires_in: i64,
     /// Until when it may be sent.
@@ -138,12 +138,12 @@ pub(super) async fn presign(
             .declared
             .size_bytes
             .unwrap_or(collection.size_bytes_max),
-        expires_in: seconds_left(form.expires_at.duration_since(state.app.now())),
+        expires_in: lifetime_seconds(form.expires_at.duration_since(signed.file.created_at)),
         expires_at: form.expires_at,
     }))
 }
 
-/// Rounded up: a form of ten minutes says 600.
-fn seconds_left(left: SignedDuration) -> i64 {
-    (left.as_secs() + i64::from(left.subsec_nanos() > 0)).max(0)
+/// Rounded up: a form of ten minutes says 600, and so it does when the request is repeated.
+fn lifetime_seconds(lifetime: SignedDuration) -> i64 {
+    (lifetime.as_secs() + i64::from(lifetime.subsec_nanos() > 0)).max(0)
 }

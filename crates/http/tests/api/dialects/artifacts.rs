@@ -541,6 +541,30 @@ async fn what_cannot_be_stored_wakes_somebody() {
     assert_eq!(recorder.kinds(), [AlertKind::UploadError, AlertKind::Unavailable]);
 }
 
+/// The records come before the bytes: whoever waits for an upload hears of it all the same.
+#[tokio::test]
+async fn a_test_pdf_whose_records_cannot_be_stored_wakes_somebody() {
+    let recorder = Arc::new(Recorder::default());
+    let app = TestApp::with(Options {
+        alerts: recorder.clone(),
+        ..options(true)
+    })
+    .await;
+    let put = async |body| app.post("ann", "/debug/s3/put-test-pdf", body).await;
+    let session = put(json!({})).await.json()["session_id"].clone();
+    let missing = json!({"session_id": "of-nobody"});
+    assert_eq!(put(missing).await.refusal().0, 404);
+    assert_eq!(recorder.kinds(), []);
+    app.objects.set_away(true);
+    for body in [json!({}), json!({"session_id": session})] {
+        assert_eq!(put(body).await.status, 503);
+    }
+    assert_eq!(recorder.kinds(), [AlertKind::UploadError, AlertKind::UploadError]);
+    let alert = recorder.0.lock().expect("a lock")[0].clone();
+    assert_eq!(alert.details["collection"], "artifacts");
+    assert!(alert.message.contains("outage"), "{}", alert.message);
+}
+
 #[tokio::test]
 async fn a_spoilt_body_wakes_nobody() {
     let recorder = Arc::new(Recorder::default());
