@@ -9,6 +9,7 @@ pub mod archiving;
 pub mod artifacts;
 pub mod cascading;
 pub mod content;
+mod digesting;
 pub mod downloads;
 pub mod error;
 pub mod files;

@@ -1,8 +1,6 @@
 //! Copying a file to another place, byte by byte through this process: the stores may be two, and what is written is
 //! checked while it passes.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use cloakroom_core::checksum::Sha256Digest;
 use cloakroom_core::derivative::{Derivative, DerivativeOutcome};
 use cloakroom_core::file::File;
@@ -10,10 +8,9 @@ use cloakroom_core::key::{derivative_base, derivative_suffix};
 use cloakroom_core::ports::objects::{
     BodyError, Checksums, GetOptions, ObjectError, ObjectPath, ObjectRead, PutBody, PutOptions,
 };
-use futures_util::StreamExt;
-use sha2::{Digest, Sha256};
 
 use crate::app::App;
+use crate::digesting::PassingDigest;
 use crate::processing::AttemptError;
 
 impl App {
@@ -88,21 +85,11 @@ impl App {
 
 /// The bytes of an object, refused at their end if they are not those that were verified.
 fn checked_body(read: ObjectRead, size_bytes: u64, sha256: Option<Sha256Digest>) -> PutBody {
-    let hash = Arc::new(Mutex::new(Sha256::new()));
-    let passing = Arc::clone(&hash);
-    let stream = read.body.inspect(move |piece| {
-        if let Ok(piece) = piece {
-            // A digest has no state that a panic could leave half made.
-            passing
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .update(piece);
-        }
-    });
+    let digest = PassingDigest::default();
+    let stream = digest.of(read.body);
     let mut body = PutBody::from_stream(Box::pin(stream), Some(size_bytes));
     body.finish = Box::new(move || {
-        let hash = std::mem::take(&mut *hash.lock().unwrap_or_else(PoisonError::into_inner));
-        let found = Sha256Digest(hash.finalize().into());
+        let found = digest.take();
         match sha256 {
             Some(meant) if meant != found => Err(BodyError {
                 code: "BadDigest",

@@ -108,6 +108,7 @@ impl App {
             check_place(&file, &upload, &request)?;
         }
         let mut confirmed = already_confirmed(file)?;
+        check_claims(&confirmed.file, &request)?;
         let Some(record) = request.record else {
             return Ok(confirmed);
         };
@@ -292,6 +293,32 @@ fn check_place(file: &File, upload: &Upload, request: &ConfirmUpload) -> std::re
         }
     }
     Ok(())
+}
+
+/// Whether what the client says of the bytes is what is known of them by now. What is not known yet, nobody can tell.
+fn check_claims(file: &File, request: &ConfirmUpload) -> std::result::Result<(), Refusal> {
+    if let (Some(claimed), Some(known)) = (request.checksum_sha256, known_checksum(file))
+        && claimed != known
+    {
+        return Err(checksum_mismatch(claimed, known));
+    }
+    if let (Some(claimed), Some(known)) = (request.size_bytes, file.size_bytes())
+        && claimed != known
+    {
+        return Err(Refusal::new(
+            ErrorCode::SizeMismatch,
+            format!("The file has {known} bytes, and not {claimed}."),
+        )
+        .with("declared_size_bytes", claimed)
+        .with("size_bytes", known));
+    }
+    Ok(())
+}
+
+/// The SHA-256 that the bytes have, or are going to be held to.
+pub(super) fn known_checksum(file: &File) -> Option<Sha256Digest> {
+    let verified = file.verified.as_ref().map(|verified| verified.sha256);
+    verified.or(file.declared.sha256)
 }
 
 fn incomplete(upload: &Upload) -> Refusal {

@@ -35,13 +35,25 @@ async fn element() -> TestApp {
 
 /// The document's form, with text fields before the file.
 async fn send(app: &TestApp, user: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> Answer {
+    send_bytes(app, user, fields, headers, "abc").await
+}
+
+async fn send_bytes(
+    app: &TestApp,
+    user: &str,
+    fields: &[(&str, &str)],
+    headers: &[(&str, &str)],
+    bytes: &str,
+) -> Answer {
     let mut form = String::new();
     for (name, value) in fields {
         let part = format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
         form.push_str(&part);
     }
     form += "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"Отчёт май.txt\"\r\n\
-             Content-Type: text/plain\r\n\r\nabc\r\n--b--\r\n";
+             Content-Type: text/plain\r\n\r\n";
+    form += bytes;
+    form += "\r\n--b--\r\n";
     let mut request = Request::post("/api/v1/files/upload")
         .header("authorization", format!("Bearer {}", app.token(user, "user")))
         .header("x-request-id", "r-1")
@@ -132,6 +144,70 @@ async fn an_upload_repeated_with_its_key_is_the_same_file() {
         (&first.json()["state"], &first.json()["checksum"]),
         (&json!("confirmed"), &Value::Null)
     );
+}
+
+/// The bytes are part of the request, whether the worker has seen the first ones by then or not.
+#[tokio::test]
+async fn a_key_that_comes_with_other_bytes_is_refused() {
+    let app = element().await;
+    let headers = [("idempotency-key", "k-1"), ("prefer", "respond-async")];
+    let first = send_bytes(&app, "ann", &[], &headers, "abc").await;
+    assert_eq!(first.status, 201, "{first:?}");
+    for round in 0..2 {
+        let other = send_bytes(&app, "ann", &[], &headers, "abd").await;
+        assert_eq!(
+            other.refusal(),
+            (422, "idempotency_key_reused".to_owned()),
+            "{round}"
+        );
+        let again = send_bytes(&app, "ann", &[], &headers, "abc").await;
+        assert_eq!(
+            (again.status, &again.json()["file_id"]),
+            (200, &first.json()["file_id"])
+        );
+        app.work().await;
+    }
+    let path = format!(
+        "/api/v1/files/{}",
+        first.json()["file_id"].as_str().expect("an id")
+    );
+    let file = app.get("ann", &path).await.json();
+    assert_eq!(
+        (&file["state"], &file["checksum"]),
+        (&json!("ready"), &json!(SHA256_ABC))
+    );
+}
+
+/// Who is told that his file is kept has it, or sees that it failed: it is never the other one's.
+#[tokio::test]
+async fn two_at_the_same_time_with_one_key_and_other_bytes_get_one_file() {
+    let app = element().await;
+    let headers = [("idempotency-key", "k-1"), ("prefer", "respond-async")];
+    let (one, other) = tokio::join!(
+        send_bytes(&app, "ann", &[], &headers, "abc"),
+        send_bytes(&app, "ann", &[], &headers, "abd"),
+    );
+    let (kept, refused) = if one.status == 201 {
+        (&one, &other)
+    } else {
+        (&other, &one)
+    };
+    assert_eq!(kept.status, 201, "{one:?}, {other:?}");
+    assert_eq!(refused.refusal(), (422, "idempotency_key_reused".to_owned()));
+    app.work().await;
+    let path = format!(
+        "/api/v1/files/{}",
+        kept.json()["file_id"].as_str().expect("an id")
+    );
+    let file = app.get("ann", &path).await.json();
+    if file["state"] == "ready" {
+        assert_eq!(file["checksum"] == SHA256_ABC, one.status == 201, "{file}");
+    } else {
+        assert_eq!(
+            (&file["state"], &file["error"]["code"]),
+            (&json!("failed"), &json!("checksum_mismatch"))
+        );
+    }
 }
 
 #[tokio::test]
