@@ -61,6 +61,18 @@ impl Failure {
         }
     }
 
+    /// Whether the other side ended a connection that it had accepted. One that it does not accept is another matter.
+    pub(super) fn is_ended_connection(&self) -> bool {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        let Self::Engine(error) = self else {
+            return false;
+        };
+        let io = cause(error).and_then(<dyn std::error::Error>::downcast_ref::<std::io::Error>);
+        error.is_closed()
+            || error.code() == Some(&SqlState::ADMIN_SHUTDOWN)
+            || io.is_some_and(|io| matches!(io.kind(), BrokenPipe | ConnectionReset | UnexpectedEof))
+    }
+
     /// Whether the same again may succeed at once, given that nothing was committed.
     pub(super) fn is_transient(&self) -> bool {
         match self {

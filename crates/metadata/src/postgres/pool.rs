@@ -128,8 +128,21 @@ impl Pool {
         self.connections.close();
     }
 
-    /// A connection.
+    /// A connection. One that the server ends while it is made, with all the others, is made again.
     pub(super) async fn get(&self) -> Outcome<Connection> {
+        let mut attempt = 1;
+        loop {
+            match self.get_once().await {
+                Err(failure) if failure.is_ended_connection() && attempt < ATTEMPTS_MAX => {
+                    self.pause("connect", attempt, &failure).await;
+                    attempt += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn get_once(&self) -> Outcome<Connection> {
         let exhausted = || {
             let (limit, seconds) = (self.connections.status().max_size, self.wait.as_secs_f64());
             Failure::Silent(format!(
