@@ -125,7 +125,7 @@ class Api:
     def confirm(self, file_id):
         return self.request("POST", f"/uploads/{file_id}/confirm")
 
-    def wait_settled(self, file_id, seconds=30):
+    def wait_settled(self, file_id, seconds=90):
         """The file once nothing more is done to it."""
         deadline = time.monotonic() + seconds
         while (file := self.request("GET", f"/files/{file_id}").json())["state"] not in SETTLED:
@@ -133,13 +133,13 @@ class Api:
             time.sleep(0.05)
         return file
 
-    def wait_ready(self, file_id, seconds=30):
+    def wait_ready(self, file_id, seconds=90):
         """The file once it is ready; fails as soon as it cannot become so."""
         file = self.wait_settled(file_id, seconds)
         assert file["state"] == "ready", file
         return file
 
-    def wait_failed(self, file_id, seconds=30):
+    def wait_failed(self, file_id, seconds=90):
         """The file once it has failed."""
         file = self.wait_settled(file_id, seconds)
         assert file["state"] == "failed", file

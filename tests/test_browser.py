@@ -72,14 +72,15 @@ def page(cloakroom, tmp_path):
     server.shutdown()
 
 
-def browse(url, profile, virtual_ms=20_000):
+def browse(url, profile, virtual_ms=600_000):
     chromium = shutil.which("chromium")
     assert chromium, "Chromium is missing: apt-get install chromium"
     quiet = "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
     command = [chromium, "--headless", "--no-sandbox", *quiet.split(), "--disable-sync", f"--user-data-dir={profile}"]
-    # Virtual time runs ahead while nothing is under way, so the page is read when it is done.
+    # Virtual time runs ahead while nothing is under way, so the page is read when it is done. A page that asks every now and
+    # then whether the worker is done takes a lot of it.
     command += [f"--virtual-time-budget={virtual_ms}", "--dump-dom", url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=90).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=240).stdout
 
 
 def test_a_page_of_another_origin_uploads_and_downloads(page, pair, tmp_path):

@@ -31,7 +31,8 @@ def call(server, token, method, path, **options):
 def events(home):
     """The lines of the log that are events, by name."""
     found = {}
-    for line in (home / "log").read_text().splitlines():
+    # What the program is just writing is not yet a line.
+    for line in (home / "log").read_text(errors="replace").rpartition("\n")[0].splitlines():
         if not line.startswith("{"):
             continue
         line = json.loads(line)
@@ -309,7 +310,7 @@ class Receiver:
         self.server.server_close()
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=90):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline
@@ -321,8 +322,7 @@ def upload_during_an_outage(home, settings, after):
     """Runs an instance whose store goes away, sends it a file, and hands the answer to `after`."""
     upstream = urlsplit(os.environ["CLOAKROOM_TEST_S3_ENDPOINT"])
     proxy = Proxy((upstream.hostname, upstream.port))
-    settings = DEBUG | {"S3_ENDPOINT": f"http://127.0.0.1:{proxy.port}", "CLOAKROOM_S3_REQUEST_TIMEOUT": "2s"} | settings
-    settings |= {"CLOAKROOM_S3_CONNECT_TIMEOUT": "1s"}
+    settings = DEBUG | {"S3_ENDPOINT": f"http://127.0.0.1:{proxy.port}", "CLOAKROOM_S3_REQUEST_TIMEOUT": "15s"} | settings
     try:
         with running(home, Pair("sqlite", "ceph"), settings) as server:
             ann = token_of(server, "ann")
@@ -342,7 +342,7 @@ def test_an_upload_error_is_an_alert(tmp_path):
 
     def after(answer):
         assert answer.status_code == 503, answer.text
-        alerts = [receiver.seen.get(timeout=30), receiver.seen.get(timeout=30)]
+        alerts = [receiver.seen.get(timeout=90), receiver.seen.get(timeout=90)]
         assert alerts[0] == alerts[1]
         alert = alerts[0]
         assert (alert["service"], alert["alert"], alert["severity"]) == ("cloakroom", "upload_error", "error")
@@ -369,7 +369,7 @@ def test_an_alert_that_nobody_takes_stops_nothing(tmp_path):
         return [entry for entry in events(tmp_path).get(event, []) if entry["alert"] == "upload_error"]
 
     def after(answer):
-        assert answer.status_code == 503 and answer.elapsed.total_seconds() < 10
+        assert answer.status_code == 503 and answer.elapsed.total_seconds() < 30
         until(lambda: about_uploads("alert_lost"))
         assert [entry["attempt"] for entry in about_uploads("alert_error")] == [1, 2, 3]
 

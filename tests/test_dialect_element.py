@@ -375,12 +375,12 @@ def test_processes_are_found_in_redis(tmp_path):
     settings = {
         "REDIS_URL": server("REDIS_URL"),
         "CLOAKROOM_DATABASE_TABLE_PREFIX": prefix,
-        "CLOAKROOM_REDIS_ANNOUNCE_TTL": "3s",
+        "CLOAKROOM_REDIS_ANNOUNCE_TTL": "15s",
         "CLOAKROOM_STORE_CAPACITY": "2GiB",
     }
     with running(tmp_path, EMBEDDED, settings) as instance:
         users(instance)[0].upload("a.txt", b"abc")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while True:
             keys = redis("KEYS", f"{prefix}:nodes:*")
             said = [json.loads(redis("GET", key) or "{}") for key in keys]
@@ -392,7 +392,7 @@ def test_processes_are_found_in_redis(tmp_path):
         assert (said[0]["url"], said[0]["mode"]) == (instance.api_url, "edit")
         assert said[0]["total_size_bytes"] == 3 and said[0]["stores"][0]["name"] == "main"
         assert said[0]["stores"][0]["capacity_bytes"] == 2 << 30 and said[0]["updated_at"]
-        assert 0 < redis("PTTL", keys[0]) <= 3000
+        assert 0 < redis("PTTL", keys[0]) <= 15_000
     # A process that ended in order is gone at once.
     assert redis("KEYS", f"{prefix}:nodes:*") == []
 

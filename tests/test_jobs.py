@@ -123,7 +123,7 @@ def test_dead_jobs_are_listed_tried_again_and_thrown_away(counted, endpoint):
     assert api.request("GET", f"/files/{files[1]}").json()["state"] == "failed"
 
 
-def wait_for_dead(server, count, seconds=30):
+def wait_for_dead(server, count, seconds=90):
     deadline = time.monotonic() + seconds
     while len(dead := listed(server, "--state", "dead")) != count:
         assert time.monotonic() < deadline, dead
@@ -131,7 +131,7 @@ def wait_for_dead(server, count, seconds=30):
     return dead
 
 
-def wait_until_ready(api, file_id, seconds=30):
+def wait_until_ready(api, file_id, seconds=90):
     """The file once it is ready again: it may still be `failed` when the retry was taken."""
     deadline = time.monotonic() + seconds
     while (file := api.request("GET", f"/files/{file_id}").json())["state"] != "ready":

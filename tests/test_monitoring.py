@@ -35,7 +35,7 @@ def test_a_storage_that_is_gone_is_unhealthy(tmp_path):
         url = f"{server.api_url}/health/storage"
         assert requests.get(url, timeout=30).status_code == 200
         shutil.rmtree(tmp_path / "data" / "objects")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while (answer := requests.get(url, timeout=30)).status_code == 200:
             assert time.monotonic() < deadline, answer.text
             time.sleep(0.2)
@@ -61,7 +61,7 @@ def test_a_permission_that_is_missing_is_named(tmp_path):
         denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject", "Resource": f"arn:aws:s3:::{bucket}/_cloakroom/*"}
         store.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [denied]}))
         try:
-            deadline = time.monotonic() + 40
+            deadline = time.monotonic() + 90
             while not (told := requests.get(url, timeout=30).json())["errors"]:
                 assert time.monotonic() < deadline, told
                 time.sleep(0.2)
@@ -69,7 +69,7 @@ def test_a_permission_that_is_missing_is_named(tmp_path):
         finally:
             store.delete_bucket_policy(Bucket=bucket)
         while (told := requests.get(url, timeout=30).json())["errors"]:
-            assert time.monotonic() < deadline + 40, told
+            assert time.monotonic() < deadline + 90, told
             time.sleep(0.2)
 
 

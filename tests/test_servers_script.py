@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "test-servers"
-DEADLINE = 60
+DEADLINE = 150
+
+pytestmark = pytest.mark.timeout(600)
 
 
 def until(condition, what):

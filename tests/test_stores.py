@@ -12,7 +12,7 @@ from conftest import Api
 from instance import running, s3_client
 from pairs import EMBEDDED, server
 
-CLOSING_DEADLINE = 60
+CLOSING_DEADLINE = 120
 CONFIGURATION = """
 [stores.cold]
 endpoint = "{endpoint}"
@@ -24,7 +24,7 @@ mode = "rw"
 
 [collections.papers]
 store = "cold"
-upload_expires = "3s"
+upload_expires = "20s"
 
 [collections.notes]
 bucket = "hot-notes"

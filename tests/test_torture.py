@@ -16,11 +16,12 @@ def flags_and_keys(scaled_out):
     return flags, {"S3_ACCESS_KEY": server("S3_ACCESS_KEY"), "S3_SECRET_KEY": server("S3_SECRET_KEY")}
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("scaled_out", [False, True], ids=["embedded", "postgres+ceph"])
 def test_nothing_is_lost(tmp_path, scaled_out):
     flags, keys = flags_and_keys(scaled_out)
-    command = [program(), "torture", "--json", "--seed", "7", "--rounds", "2", "--kills", "3", "--calm", "400", *flags]
-    result = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT | keys, capture_output=True, text=True, timeout=300)
+    command = [program(), "torture", "--json", "--seed", "7", "--rounds", "2", "--kills", "3", "--calm", "1500", *flags]
+    result = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT | keys, capture_output=True, text=True, timeout=540)
     assert result.returncode == 0, result.stdout + result.stderr
     told = [json.loads(line) for line in result.stdout.splitlines()]
     verdict = told[-1]

@@ -50,11 +50,23 @@ impl Redis {
     /// # Errors
     /// An address that is none.
     pub fn new(url: &str) -> Result<Self, RedisError> {
+        Self::within(url, CONNECT_TIMEOUT, ANSWER_TIMEOUT)
+    }
+
+    /// Like [`Self::new`], with so much patience for a connection and an answer: for tests on a busy machine.
+    ///
+    /// # Errors
+    /// An address that is none.
+    pub fn patient(url: &str, patience: Duration) -> Result<Self, RedisError> {
+        Self::within(url, patience, patience)
+    }
+
+    fn within(url: &str, connection: Duration, answer: Duration) -> Result<Self, RedisError> {
         let client =
             Client::open(url).map_err(|_| RedisError("not an address like redis://host:6379".to_owned()))?;
         let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(ANSWER_TIMEOUT))
+            .set_connection_timeout(Some(connection))
+            .set_response_timeout(Some(answer))
             .set_number_of_retries(RETRIES);
         let connection = ConnectionManager::new_lazy_with_config(client, config)?;
         Ok(Self { connection })

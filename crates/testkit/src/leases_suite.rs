@@ -26,12 +26,12 @@ pub type SharedLeases = Arc<dyn Leases>;
 const LONG: SignedDuration = SignedDuration::from_mins(5);
 /// A lease whose end a case waits for.
 const SHORT: SignedDuration = SignedDuration::from_millis(250);
-/// A lease that is to be renewed before its end, on a busy machine too.
+/// A lease that is to be renewed before its end; a case tries again if the machine was too busy for that.
 const MEDIUM: SignedDuration = SignedDuration::from_secs(2);
 /// By how much a server may round times, and its clock differ from ours within so short a time.
 const TOLERANCE: SignedDuration = SignedDuration::from_millis(20);
 /// A lease that has not ended by then does not end.
-const PATIENCE: SignedDuration = SignedDuration::from_secs(20);
+const PATIENCE: SignedDuration = SignedDuration::from_mins(1);
 
 /// Makes a test of each case of the suite; see [the module](mod@crate::leases_suite).
 #[macro_export]
@@ -165,9 +165,14 @@ pub async fn only_the_current_epoch_renews(leases: SharedLeases) {
 /// Past the end that it had at first.
 pub async fn renewing_holds_on_to_a_lease(leases: SharedLeases) {
     let leases = leases.as_ref();
-    let begun = now();
-    let lease = held(leases, "sweeper", "a", MEDIUM).await;
-    assert!(renew(leases, &lease).await);
+    let (begun, lease) = loop {
+        let begun = now();
+        let lease = held(leases, "sweeper", "a", MEDIUM).await;
+        if renew(leases, &lease).await {
+            break (begun, lease);
+        }
+        assert!(now() + TOLERANCE >= begun + MEDIUM, "its time was not over");
+    };
     while now() < begun + MEDIUM + SHORT {
         assert_eq!(acquire(leases, "sweeper", "b", LONG).await, None);
         tokio::time::sleep(Duration::from_millis(5)).await;

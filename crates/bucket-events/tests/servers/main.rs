@@ -10,7 +10,7 @@ mod sqs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use uuid::Uuid;
 
 /// Waits for a condition, for at most a minute.
@@ -30,10 +30,15 @@ fn unique(prefix: &str) -> String {
     format!("{prefix}-{}", Uuid::now_v7().simple())
 }
 
-/// An address where nobody listens yet.
-async fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    listener.local_addr().expect("an address")
+/// An address where nobody listens yet, and nobody but whoever names it ever will.
+fn free_address() -> SocketAddr {
+    let port = TcpSocket::new_v4().expect("a socket");
+    port.set_reuseaddr(true).expect("shared with who listens");
+    port.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let address = port.local_addr().expect("an address");
+    // Bound as long as this process lives: who asks for any port gets another one.
+    std::mem::forget(port);
+    address
 }
 
 /// Listens there and passes everything on to the server.

@@ -1,8 +1,6 @@
 //! Exit codes, and what is said when things are wrong.
 
-use std::net::TcpListener;
-
-use crate::support::{Done, Home, Liar, Server};
+use crate::support::{Done, Home, Liar, Server, free_address};
 
 const ID: &str = "0192a3b4-0000-7000-8000-000000000001";
 
@@ -33,9 +31,7 @@ fn a_wrong_token_is_refused_and_not_repeated() {
 fn a_server_that_is_not_there_is_told_soon() {
     let home = Home::new();
     home.write("a.txt", "a");
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a port");
+    let closed = free_address();
     for arguments in [
         &["ls"][..],
         &["put", "a.txt"],

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// A condition that does not come within this time never will.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -237,6 +237,17 @@ pub fn run_with_input(mut command: Command, input: &[u8]) -> Done {
     Done::of(output)
 }
 
+/// An address where nobody listens, and nobody but whoever names it ever will.
+pub fn free_address() -> SocketAddr {
+    let port = tokio::net::TcpSocket::new_v4().expect("a socket");
+    port.set_reuseaddr(true).expect("shared with who listens");
+    port.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let address = port.local_addr().expect("an address");
+    // Bound as long as this process lives: who asks for any port gets another one.
+    std::mem::forget(port);
+    address
+}
+
 /// Which way bytes are counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -273,10 +284,7 @@ impl Cable {
     /// Lets so many bytes through one way, then fails.
     pub fn new(way: Way, budget: u64, fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        // Free a moment ago; the server takes it at once.
-        let upstream = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a port");
+        let upstream = free_address();
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(CableState {
             way,

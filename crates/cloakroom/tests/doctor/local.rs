@@ -1,6 +1,6 @@
 //! The local store: nothing fails, whether a server runs or not, and nothing is left behind.
 
-use std::net::TcpListener;
+use tokio::net::TcpSocket;
 
 use crate::home::Home;
 
@@ -55,11 +55,11 @@ async fn an_origin_that_is_not_let_in_is_a_failure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_endpoint_of_a_server_that_runs_is_asked() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    // Bound, so that nobody else gets the port, and not listened on, so that the server does.
+    let reserved = TcpSocket::new_v4().unwrap();
+    reserved.set_reuseaddr(true).unwrap();
+    reserved.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = reserved.local_addr().unwrap().port();
     let home = Home::new(&[("CLOAKROOM_S3_LISTEN", &format!("127.0.0.1:{port}"))]);
     let (_server, _) = home.serve().await;
     let said = home.doctor(&["--json"]).await;

@@ -116,7 +116,7 @@ async fn what_does_not_answer_is_named_at_once() {
     let began = std::time::Instant::now();
     let said = home.doctor(&["--json"]).await;
     assert!(
-        began.elapsed() < std::time::Duration::from_secs(25),
+        began.elapsed() < std::time::Duration::from_mins(1),
         "{:?}",
         began.elapsed()
     );

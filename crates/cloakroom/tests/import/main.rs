@@ -6,9 +6,11 @@ mod served;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use cloakroom_core::upload::UploadMethod;
 use cloakroom_testkit::servers;
+use cloakroom_testkit::toxics::{Proxy, Toxic};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -498,23 +500,38 @@ async fn an_upload_in_parts_begins_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_import_says_how_to_go_on() {
     let (home, _contents) = old_instance(60).await;
-    let child = to_files()
-        .import(home.path(), &["--quiet"])
+    let mut target = to_s3_alone();
+    let endpoint = target
+        .variables
+        .iter_mut()
+        .find(|(name, _)| name == "S3_ENDPOINT");
+    let (_, endpoint) = endpoint.expect("there is one");
+    let (store, through) = Proxy::before(endpoint).await;
+    *endpoint = through;
+    store.set(Toxic::Latency(Duration::from_millis(100)));
+    let mut child = target
+        .import(home.path(), &[])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("started");
-    wait_until("the import has begun", async || {
-        home.path().join("new/objects/cloakroom").exists()
-    })
-    .await;
+    let mut said = BufReader::new(child.stderr.take().expect("piped"));
+    let mut words = String::new();
+    while !words.contains("reading the embedded instance") {
+        let read = said.read_line(&mut words).expect("UTF-8");
+        assert!(read > 0, "it has begun: {words}");
+    }
+    // It must not come to its end before the signal comes.
+    store.set(Toxic::BlackHole);
     let interrupted = std::process::Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status()
         .expect("kill");
     assert!(interrupted.success());
+    said.read_to_string(&mut words).expect("UTF-8");
     let done = Done::of(child.wait_with_output().expect("ended"));
-    assert_eq!(done.code, 130, "{done:?}");
-    assert!(done.stderr.contains("goes on where this one stopped"), "{done:?}");
-    assert_moved(&import(home.path(), &["--json"], &to_files()).expect(0));
+    assert_eq!(done.code, 130, "{words}");
+    assert!(words.contains("goes on where this one stopped"), "{words}");
+    store.set(Toxic::None);
+    assert_moved(&import(home.path(), &["--json"], &target).expect(0));
 }

@@ -214,10 +214,13 @@ async fn an_interrupted_command_goes_on() {
         .spawn()
         .expect("started");
     until("it runs", async || operation(&server).await["state"] == "running").await;
+    // It must not come to its end before the signal comes.
+    store.set(Toxic::BlackHole);
     let sent = std::process::Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status();
     assert!(sent.expect("kill is there").success());
+    store.set(Toxic::Latency(Duration::from_millis(150)));
     assert_eq!(child.wait().expect("waited").code(), Some(130));
     let left = operation(&server).await;
     assert_eq!(

@@ -10,7 +10,7 @@ use cloakroom_testkit::servers;
 use serde_json::{Value, json};
 
 /// A condition that does not come within this time never will.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Waits for a condition.
@@ -54,6 +54,11 @@ pub fn shared() -> Settings {
         ("CLOAKROOM_WORKER_SWEEP_EVERY", "1s"),
     ]);
     postgres().into_iter().chain(s3()).chain(short).collect()
+}
+
+/// A lease of the leader that even a slow machine renews in time.
+pub fn long_term() -> Settings {
+    settings(&[("CLOAKROOM_WORKER_LEADER_LEASE", "15s")])
 }
 
 pub fn settings(pairs: &[(&str, &str)]) -> Settings {
@@ -383,7 +388,7 @@ pub async fn get(url: &str) -> (u16, String) {
 
 pub fn client() -> reqwest::Client {
     reqwest::Client::builder()
-        .timeout(Duration::from_secs(30))
+        .timeout(Duration::from_mins(1))
         .no_proxy()
         .build()
         .expect("a client")
@@ -391,6 +396,10 @@ pub fn client() -> reqwest::Client {
 
 /// An address at which nobody answers.
 pub fn nobody() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
+    let port = tokio::net::TcpSocket::new_v4().expect("a socket");
+    port.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let address = port.local_addr().expect("an address");
+    // Bound as long as this process lives, so that nobody else gets it.
+    std::mem::forget(port);
+    address
 }

@@ -3,7 +3,7 @@
 use cloakroom_testkit::servers;
 use cloakroom_testkit::toxics::{Proxy, Toxic};
 
-use crate::support::{Home, Server, Worker, get, shared, until};
+use crate::support::{Home, Server, Worker, get, long_term, shared, until};
 
 async fn running_jobs(server: &Server) -> usize {
     let jobs = server.get("/admin/jobs?state=running").await;
@@ -108,7 +108,8 @@ async fn who_leads<'a>(workers: &[&'a Worker]) -> Option<&'a Worker> {
     leaders.pop()
 }
 
-async fn one_sweeps_at_a_time(home: Home) {
+async fn one_sweeps_at_a_time(mut home: Home) {
+    home.settings.extend(long_term());
     let mut first = home.worker("first").await;
     until("the first sweeps", async || first.leads().await).await;
     let mut second = home.worker("second").await;
@@ -138,6 +139,7 @@ async fn one_worker_sweeps_by_a_lease_in_redis() {
 #[tokio::test]
 async fn without_redis_nobody_sweeps_and_jobs_are_done() {
     let mut home = Home::new(shared());
+    home.settings.extend(long_term());
     let (cable, through_cable) = Proxy::before(&servers::redis_url()).await;
     home.settings.insert("REDIS_URL".to_owned(), through_cable);
     let server = home.serve("server", &["--no-worker"]).await;

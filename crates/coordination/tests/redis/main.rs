@@ -3,6 +3,7 @@
 mod outages;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloakroom_coordination::{Redis, RedisLeases, RedisPresence, RedisRateLimiter};
 use cloakroom_core::ports::leases::Leases;
@@ -11,8 +12,15 @@ use cloakroom_testkit::servers;
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 
+/// What a busy machine may take for anything here.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 fn redis() -> Redis {
-    Redis::new(&servers::redis_url()).expect("an address")
+    Redis::patient(&servers::redis_url(), PATIENCE).expect("an address")
+}
+
+fn limiter(prefix: &str) -> RedisRateLimiter {
+    RedisRateLimiter::new(redis(), prefix).with_budget(PATIENCE)
 }
 
 fn leases() -> std::future::Ready<(Arc<dyn Leases>, ())> {
@@ -22,15 +30,16 @@ fn leases() -> std::future::Ready<(Arc<dyn Leases>, ())> {
 
 cloakroom_testkit::leases_suite!(leases);
 
+/// So little that nothing grows back while a test runs: Redis counts by its own clock.
 const RATE: Rate = Rate {
     count: 10,
-    period: SignedDuration::from_mins(1),
+    period: SignedDuration::from_hours(1),
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_count_together() {
     let prefix = servers::unique_table_prefix();
-    let nodes: Vec<_> = (0..4).map(|_| RedisRateLimiter::new(redis(), &prefix)).collect();
+    let nodes: Vec<_> = (0..4).map(|_| limiter(&prefix)).collect();
     let asked = nodes
         .iter()
         .flat_map(|node| (0..10).map(|_| node.admit("ann", 1, RATE, Timestamp::UNIX_EPOCH)));
@@ -43,7 +52,7 @@ async fn nodes_count_together() {
     for answer in answers {
         if let Admission::Refused { retry_after } = answer {
             assert!(
-                retry_after > SignedDuration::from_secs(5) && retry_after <= SignedDuration::from_secs(6)
+                retry_after > SignedDuration::from_mins(1) && retry_after <= SignedDuration::from_mins(6)
             );
         }
     }
@@ -57,7 +66,7 @@ async fn nodes_count_together() {
 #[tokio::test]
 async fn services_with_other_prefixes_count_on_their_own() {
     for _ in 0..2 {
-        let limiter = RedisRateLimiter::new(redis(), &servers::unique_table_prefix());
+        let limiter = limiter(&servers::unique_table_prefix());
         let whole = Rate { count: 1, ..RATE };
         assert_eq!(
             limiter.admit("ann", 1, whole, Timestamp::UNIX_EPOCH).await,
@@ -69,8 +78,7 @@ async fn services_with_other_prefixes_count_on_their_own() {
 #[tokio::test]
 async fn nobodys_name_stands_in_redis() {
     let prefix = servers::unique_table_prefix();
-    let limiter = RedisRateLimiter::new(redis(), &prefix);
-    limiter
+    limiter(&prefix)
         .admit("address:192.0.2.7", 1, RATE, Timestamp::UNIX_EPOCH)
         .await;
     let client = redis::Client::open(servers::redis_url()).expect("an address");
@@ -91,7 +99,7 @@ async fn nobodys_name_stands_in_redis() {
         .await
         .expect("a time");
     assert!(
-        (1..=60_001).contains(&lives_for),
+        (1..=360_001).contains(&lives_for),
         "it goes away by itself: {lives_for} ms"
     );
 }
@@ -115,16 +123,16 @@ async fn a_process_is_found_until_it_says_no_more() {
         command.arg(format!("{prefix}:nodes:{key}"));
         command.query_async(&mut reader).await.expect("an answer")
     };
-    let minute = SignedDuration::from_mins(1);
-    presence.announce("a", "{\"n\":1}", minute).await.expect("said");
-    presence.announce("b", "{}", minute).await.expect("said");
-    presence.announce("a", "{\"n\":2}", minute).await.expect("said");
+    let hour = SignedDuration::from_hours(1);
+    presence.announce("a", "{\"n\":1}", hour).await.expect("said");
+    presence.announce("b", "{}", hour).await.expect("said");
+    presence.announce("a", "{\"n\":2}", hour).await.expect("said");
     assert_eq!(read("GET", "a").await.as_deref(), Some("{\"n\":2}"));
     let left: i64 = read("PTTL", "a")
         .await
         .and_then(|text| text.parse().ok())
         .expect("a time");
-    assert!(left > 50_000 && left <= 60_000, "{left}");
+    assert!(left > 3_000_000 && left <= 3_600_000, "{left}");
     presence.withdraw("a").await.expect("taken back");
     presence.withdraw("a").await.expect("taken back again");
     assert_eq!(

@@ -53,16 +53,18 @@ async fn a_connection_serves_many_requests_without_delay() {
     harness.place("k", vec![7; 10_000]).await;
     let mut stream = TcpStream::connect(harness.address).await.expect("a connection");
     let request = kept_alive(&harness, "GET", "/bucket/k", b"", PayloadHash::Unsigned);
-    let started = Instant::now();
+    let mut took = Vec::new();
     for _ in 0..50 {
+        let started = Instant::now();
         stream.write_all(&request).await.expect("sent");
         assert_eq!(read_answer(&mut stream).await.body.len(), 10_000);
+        took.push(started.elapsed());
     }
-    // With Nagle's algorithm and delayed acknowledgements each of these takes 40 ms.
+    // With Nagle's algorithm and delayed acknowledgements each of these takes 40 ms, but for the first ones, which a new
+    // connection acknowledges at once. A busy machine delays some of them, not all.
     assert!(
-        started.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        started.elapsed()
+        took[20..].iter().any(|took| *took < Duration::from_millis(40)),
+        "{took:?}"
     );
 }
 
@@ -179,9 +181,10 @@ async fn heads_are_bounded() {
     assert!(matches!(answer.status, 414 | 431 | 400), "{}", answer.status);
 }
 
+/// Waits for a head as long as it takes to send one on a busy machine, and hardly for anything after it.
 fn impatient(options: &mut cloakroom_gateway::GatewayOptions) {
     options.timeouts = Timeouts {
-        header: SOON,
+        header: Duration::from_mins(1),
         idle: SOON,
         drain: SOON,
     };
@@ -189,15 +192,17 @@ fn impatient(options: &mut cloakroom_gateway::GatewayOptions) {
 
 #[tokio::test]
 async fn silence_is_not_waited_for() {
+    let hasty = Harness::start_with(|options| options.timeouts.header = SOON).await;
     let harness = Harness::start_with(impatient).await;
-    let head = kept_alive(&harness, "PUT", "/bucket/k", b"hello", PayloadHash::Unsigned);
-    for (name, sent, answered) in [
-        ("nothing", &b""[..], None),
-        ("half a head", b"GET / HTTP/1.1\r\nhost:", None),
-        ("half a body", &head[..head.len() - 2], Some(400)),
+    let request = kept_alive(&harness, "PUT", "/bucket/k", b"hello", PayloadHash::Unsigned);
+    for (name, harness, sent, answered) in [
+        ("nothing", &hasty, &b""[..], None),
+        ("half a head", &hasty, b"GET / HTTP/1.1\r\nhost:", None),
+        ("half a body", &harness, &request[..request.len() - 2], Some(400)),
     ] {
         let mut stream = TcpStream::connect(harness.address).await.expect("a connection");
-        stream.write_all(sent).await.expect("sent");
+        // A connection may be given up before anything is sent.
+        let _ = stream.write_all(sent).await;
         let mut answer = Vec::new();
         // It ends, or the test does not.
         let _ = stream.read_to_end(&mut answer).await;
@@ -311,9 +316,9 @@ async fn a_drain_has_an_end() {
         tokio::task::yield_now().await;
     }
     harness.stop.take().expect("running").send(()).expect("running");
-    tokio::time::timeout(SOON * 50, &mut harness.serving)
+    tokio::time::timeout(Duration::from_mins(1), &mut harness.serving)
         .await
-        .expect("it ends soon")
+        .expect("it ends")
         .expect("it ends");
     assert!(
         !matches!(stuck.read(&mut [0; 1]).await, Ok(1..)),

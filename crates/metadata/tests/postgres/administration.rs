@@ -15,7 +15,7 @@ use tokio_postgres::Client;
 use crate::database::{Prefix, client, options, store};
 
 /// Longer than anything here may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Counters of owners that are gone, and an owner that has none.
 #[tokio::test]

@@ -59,7 +59,7 @@ async fn carry(node: TcpStream, server: SocketAddr, cuts: Cuts) {
         (node.into_split(), server.into_split());
     let deaf = Arc::new(AtomicBool::new(false));
     let silenced = Arc::clone(&deaf);
-    let back = tokio::spawn(async move {
+    let mut back = tokio::spawn(async move {
         let mut bytes = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
             // The answer to the commit: it was made, and nobody hears of it.
@@ -78,8 +78,13 @@ async fn carry(node: TcpStream, server: SocketAddr, cuts: Cuts) {
             if cuts.after_commit.swap(false, Ordering::SeqCst) {
                 deaf.store(true, Ordering::SeqCst);
                 let _ = to_server.write_all(sent).await;
+                // What follows belongs to it: a large statement comes in pieces.
+                let rest = tokio::io::copy(&mut from_node, &mut to_server);
                 // Ends when the answer was read; then both directions are closed.
-                let _ = back.await;
+                tokio::select! {
+                    _ = &mut back => {}
+                    _ = rest => drop(back.await),
+                }
                 return;
             }
         }

@@ -37,7 +37,7 @@ impl Drop for Prefix {
                 if !tables.is_empty() {
                     // A store that was just dropped may hold a lock for a moment.
                     client
-                        .batch_execute(&format!("SET lock_timeout = '5s'; DROP TABLE {tables} CASCADE"))
+                        .batch_execute(&format!("SET lock_timeout = '60s'; DROP TABLE {tables} CASCADE"))
                         .await
                         .unwrap();
                 }
@@ -65,6 +65,9 @@ pub(crate) fn options(prefix: &Prefix) -> PostgresOptions {
         pool_size: 3,
         pool_overflow: 0,
         pool_timeout: Duration::from_secs(30),
+        // A busy machine is no outage.
+        connect_timeout: Duration::from_secs(30),
+        statement_timeout: Duration::from_secs(30),
         ..PostgresOptions::new(postgres_url())
     }
 }

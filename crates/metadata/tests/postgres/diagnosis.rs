@@ -29,7 +29,7 @@ async fn the_state_of_a_database_is_told_and_not_changed() {
     assert_eq!(after.connections_ours, 3 + 3);
     assert!(after.connections_used >= 2 && after.connections_max >= after.connections_used);
     assert!(
-        after.clock_ahead.abs() < SignedDuration::from_secs(5),
+        after.clock_ahead.abs() < SignedDuration::from_mins(1),
         "{after:?}"
     );
     assert!(!after.is_encrypted && !after.server_version.is_empty());
@@ -46,7 +46,8 @@ async fn clocks_that_differ_are_told() {
     clock.advance(SignedDuration::from_hours(1));
     let found = PostgresStore::diagnose(&options(&prefix), &clock).await.unwrap();
     let behind = SignedDuration::from_hours(1) + found.clock_ahead;
-    assert!(behind.abs() < SignedDuration::from_secs(5), "{found:?}");
+    // As good as half of the round trip.
+    assert!(behind.abs() < SignedDuration::from_mins(1), "{found:?}");
 }
 
 #[tokio::test]

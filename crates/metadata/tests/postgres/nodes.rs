@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::database::{Prefix, client, options};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Remembers what was said, and wakes who waits for more.
 #[derive(Default)]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloakroom_metadata::postgres::{PostgresOptions, PostgresStore};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -90,7 +91,11 @@ fn pem(directory: &TempDir, name: &str, authority: &CertifiedIssuer<'static, Key
 /// How a client with these parameters came in, or why it did not.
 async fn outcome(server: SocketAddr, parameters: &str) -> String {
     let port = server.port();
-    let options = PostgresOptions::new(format!("postgres://u:hunter2@localhost:{port}/d?{parameters}"));
+    let url = format!("postgres://u:hunter2@localhost:{port}/d?{parameters}");
+    let options = PostgresOptions {
+        connect_timeout: Duration::from_mins(1),
+        ..PostgresOptions::new(url)
+    };
     let error = PostgresStore::pending_migrations(&options).await.unwrap_err();
     let text = error.to_string();
     assert!(!text.contains("hunter2"), "{text}");

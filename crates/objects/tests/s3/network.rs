@@ -13,10 +13,10 @@ use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::stand::{Stand, impatient, options_for};
+use crate::stand::{Stand, eager, impatient, options_for};
 
-/// Longer than any call may take: three attempts of half a second, two waits, and a slow machine.
-const ENOUGH: Duration = Duration::from_secs(6);
+/// Longer than any call may take that gives up, and a slow machine: what it would wait for never comes.
+const ENOUGH: Duration = Duration::from_mins(1);
 
 /// A store behind a proxy, and one that reaches Ceph directly.
 struct Rig {
@@ -40,7 +40,7 @@ async fn rig_with(change: impl FnOnce(S3Options) -> S3Options) -> Rig {
     };
     let options = change(S3Options {
         circuit: never,
-        ..impatient(options_for(&url))
+        ..eager(options_for(&url))
     });
     let store = S3Store::new(options.clone()).unwrap();
     Rig {
@@ -106,7 +106,7 @@ async fn latency_is_waited_for() {
 
 #[tokio::test]
 async fn connections_that_break_or_are_refused_end_in_time_and_leave_nothing() {
-    let mut rig = rig().await;
+    let mut rig = rig_with(impatient).await;
     rig.put_directly("there", pattern(10, 1)).await;
     rig.head("there").await.unwrap();
     for toxic in [Toxic::Reset, Toxic::Refuse, Toxic::BlackHole] {
@@ -121,7 +121,7 @@ async fn connections_that_break_or_are_refused_end_in_time_and_leave_nothing() {
                 is_unavailable(&rig.put("k", pattern(bytes, 1)).await),
                 "{toxic:?}"
             );
-            assert!(begun.elapsed() < ENOUGH + Duration::from_secs(10), "{toxic:?}");
+            assert!(begun.elapsed() < ENOUGH, "{toxic:?}");
             rig.assert_missing("k").await;
         }
         let begun = Instant::now();
@@ -148,7 +148,7 @@ async fn a_read_that_breaks_off_is_resumed_where_it_ended() {
 
 #[tokio::test]
 async fn a_read_that_cannot_go_on_is_an_error() {
-    let rig = rig().await;
+    let rig = rig_with(impatient).await;
     rig.put_directly("k", pattern(4_000_000, 1)).await;
     let whole = GetOptions::default();
     for toxic in [Toxic::Reset, Toxic::BlackHole] {
@@ -182,15 +182,15 @@ async fn a_read_is_not_resumed_on_other_bytes() {
 
 #[tokio::test]
 async fn a_slow_network_that_moves_is_no_outage() {
-    let rig = rig().await;
+    let rig = rig_with(impatient).await;
     rig.put_directly("k", pattern(400_000, 1)).await;
     rig.proxy.set(Toxic::Throttle {
-        bytes_per_second: 300_000,
+        bytes_per_second: 100_000,
     });
     // Each takes longer than an attempt may stand still.
     assert!(rig.read("k").await.unwrap() == pattern(400_000, 1));
     rig.proxy.set(Toxic::Throttle {
-        bytes_per_second: 1_000_000,
+        bytes_per_second: 800_000,
     });
     rig.put("up", pattern(2_000_000, 1)).await.unwrap();
 }
@@ -220,19 +220,16 @@ async fn the_circuit_opens_and_closes_again_by_itself() {
     while rig.store.circuit() == Circuit::Closed {
         assert!(is_unavailable(&rig.head("k").await));
     }
-    let begun = Instant::now();
-    let mut refused = Ok(());
-    while rig.store.circuit() == Circuit::Open {
-        refused = rig.head("k").await;
+    let deadline = Instant::now() + ENOUGH;
+    // Its time may be over before it is asked: then the probe fails, and it opens again.
+    loop {
+        let refused = rig.head("k").await;
         if matches!(&refused, Err(ObjectError::Unavailable(reason)) if reason.contains("not asked before 20"))
         {
             break;
         }
+        assert!(Instant::now() < deadline, "it refuses: {refused:?}");
     }
-    assert!(
-        begun.elapsed() < Duration::from_millis(400),
-        "at once: {refused:?}"
-    );
     let deadline = Instant::now() + ENOUGH;
     rig.proxy.set(Toxic::None);
     while rig.head("k").await.is_err() {

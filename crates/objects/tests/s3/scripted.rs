@@ -11,7 +11,7 @@ use cloakroom_testkit::random::SeededRandom;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::stand::impatient;
+use crate::stand::eager;
 
 /// What the server does with one request.
 #[derive(Clone)]
@@ -87,7 +87,7 @@ impl Scripted {
                 tokio::spawn(serve(stream, Arc::clone(&replies), Arc::clone(&heard)));
             }
         });
-        let options = impatient(S3Options::new(
+        let options = eager(S3Options::new(
             Endpoint::parse(&url, Addressing::Path).unwrap(),
             Region::default(),
             Arc::new(StaticCredentials(Credentials::new("AKID", "hush-hush"))),

@@ -40,17 +40,26 @@ pub fn options() -> S3Options {
     options_for(&servers::s3().endpoint)
 }
 
-/// Waits so short that a test sees their end.
-pub fn impatient(options: S3Options) -> S3Options {
+/// Tries again at once, and has the patience that a slow machine takes.
+pub fn eager(options: S3Options) -> S3Options {
     S3Options {
-        connect_timeout: Duration::from_millis(300),
-        request_timeout: Duration::from_millis(1_500),
+        connect_timeout: Duration::from_secs(30),
+        request_timeout: Duration::from_mins(3),
         retry: RetryPolicy {
             initial_delay: SignedDuration::from_millis(20),
             delay_max: SignedDuration::from_millis(50),
             ..RetryPolicy::default()
         },
         ..options
+    }
+}
+
+/// Gives up so soon that a test sees it: for what never answers.
+pub fn impatient(options: S3Options) -> S3Options {
+    S3Options {
+        connect_timeout: Duration::from_secs(2),
+        request_timeout: Duration::from_secs(6),
+        ..eager(options)
     }
 }
 

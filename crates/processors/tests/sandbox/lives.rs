@@ -28,7 +28,7 @@ pub(crate) fn children_of(parent: u32) -> Vec<u32> {
 }
 
 pub(crate) async fn until(mut holds: impl FnMut() -> bool, what: &str) {
-    for _ in 0..3000 {
+    for _ in 0..12_000 {
         if holds() {
             return;
         }

@@ -10,9 +10,13 @@ use cloakroom_scanner::{Address, Clamd, ClamdOptions};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const MIB: usize = 1024 * 1024;
+/// What comes is waited for, on a slow machine too.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// What never comes is not.
+const SOON: Duration = Duration::from_millis(300);
 
 /// What a server does with a connection.
 #[derive(Clone, Copy)]
@@ -81,10 +85,19 @@ async fn clamd(manner: Manner) -> ClamdOptions {
             total_bytes_max: 1 << 31,
             ..Limits::default()
         },
-        connect_timeout: Duration::from_millis(300),
-        idle_timeout: Duration::from_millis(300),
-        verdict_timeout: Duration::from_millis(300),
+        connect_timeout: PATIENCE,
+        idle_timeout: PATIENCE,
+        verdict_timeout: PATIENCE,
         ..ClamdOptions::new(Address::Tcp(address.to_string()))
+    }
+}
+
+/// One that says nothing, and whoever gives it up so soon that a test sees it.
+async fn mute_clamd(manner: Manner) -> ClamdOptions {
+    ClamdOptions {
+        idle_timeout: SOON,
+        verdict_timeout: SOON,
+        ..clamd(manner).await
     }
 }
 
@@ -95,9 +108,7 @@ async fn scan(options: ClamdOptions, size: usize) -> Result<Verdict, ScanError> 
     let pieces = stream::iter(pieces.collect::<Vec<_>>()).boxed();
     let scanner = Clamd::new(options);
     let whole = scanner.scan(pieces, size as u64);
-    tokio::time::timeout(Duration::from_secs(20), whole)
-        .await
-        .expect("an end")
+    tokio::time::timeout(3 * PATIENCE, whole).await.expect("an end")
 }
 
 fn is_unavailable(outcome: &Result<Verdict, ScanError>) -> bool {
@@ -106,9 +117,10 @@ fn is_unavailable(outcome: &Result<Verdict, ScanError>) -> bool {
 
 #[tokio::test]
 async fn nobody_is_there() {
-    let nowhere = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    // Bound, so that nobody else gets the port, and not listened on.
+    let nowhere = TcpSocket::new_v4().expect("a socket");
+    nowhere.bind(([127, 0, 0, 1], 0).into()).expect("a port");
     let address = nowhere.local_addr().expect("an address").to_string();
-    drop(nowhere);
     let outcome = scan(ClamdOptions::new(Address::Tcp(address)), 10).await;
     assert!(is_unavailable(&outcome), "{outcome:?}");
     let socket = PathBuf::from("/nonexistent/clamd.sock");
@@ -128,9 +140,9 @@ async fn a_black_hole() {
         (Manner::Deaf, 10),
         (Manner::Deaf, 64 * MIB),
     ] {
-        let outcome = scan(clamd(manner).await, size).await;
+        let outcome = scan(mute_clamd(manner).await, size).await;
         assert!(is_unavailable(&outcome), "{outcome:?}");
-        let outcome = Clamd::new(clamd(manner).await).ping().await;
+        let outcome = Clamd::new(mute_clamd(manner).await).ping().await;
         assert!(matches!(outcome, Err(ScanError::Unavailable(_))), "{outcome:?}");
     }
 }
@@ -194,7 +206,11 @@ async fn limits_that_it_reports_are_no_virus() {
 /// The file is at fault, not the scanner: it must not wait for ever.
 #[tokio::test]
 async fn one_that_lives_and_says_nothing_of_a_file() {
-    let outcome = scan(clamd(Manner::AliveAndSilent).await, 10).await;
+    let options = ClamdOptions {
+        verdict_timeout: SOON,
+        ..clamd(Manner::AliveAndSilent).await
+    };
+    let outcome = scan(options, 10).await;
     assert!(matches!(outcome, Err(ScanError::NoVerdict(_))), "{outcome:?}");
 }
 

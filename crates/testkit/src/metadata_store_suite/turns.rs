@@ -248,8 +248,12 @@ pub async fn waiting_makes_up_for_priority(store: Store) {
 /// Claimers at the same time: none gets what another has, and the turns hold for all of them together.
 pub async fn turns_hold_among_concurrent_claimers(store: Store) {
     let stage = Stage::new(store);
-    enqueue_many(&stage, JobKind::ProcessFile, "anna", 100).await;
-    enqueue_many(&stage, JobKind::ProcessFile, "ben", 4).await;
+    // One after the other: what is enqueued at the same moment may share a turn, and rounds would be longer.
+    for (owner, count) in [("anna", 100), ("ben", 4)] {
+        for _ in 0..count {
+            enqueue_for(&stage, JobKind::ProcessFile, owner).await;
+        }
+    }
     let now = stage.now();
     let claimers = (0..6).map(|n| {
         let store = Arc::clone(&stage.store);

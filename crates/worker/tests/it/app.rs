@@ -90,6 +90,9 @@ async fn postgres(signals: Arc<dyn Signals>) -> Metadata {
         pool_overflow: 2,
         outbox: true,
         signals: Some(signals),
+        // A busy machine is no outage.
+        connect_timeout: Duration::from_mins(1),
+        statement_timeout: Duration::from_mins(1),
         ..PostgresOptions::new(servers::postgres_url())
     });
     let store = Arc::new(store.await.expect("a database"));

@@ -1,7 +1,7 @@
 //! Of all processes one sweeps, and stops when it cannot be sure that it is the one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::Stores;
 
-/// Short, so that a candidate asks every 100 ms; the lease itself ends by the test's clock.
+/// Short, so that a candidate asks every 100 ms, by a clock that moves only when everybody waits for it:
+/// a busy machine makes no renewal late. The lease itself ends by the test's clock.
 const LEASE_DURATION: Duration = Duration::from_millis(300);
 /// Nothing here takes longer.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -29,6 +30,23 @@ enum Weather {
     Away,
     /// No answer.
     Silent,
+}
+
+/// Stores, and from now on a clock of the runtime that stands while anything runs.
+async fn stores() -> Stores {
+    let stores = Stores::new().await;
+    tokio::time::pause();
+    stores
+}
+
+/// Keeps the paused clock where it is until this is dropped: a thread of a database is at work, of which the
+/// runtime does not know. A blocking task it does know of.
+fn hold_time() -> mpsc::Sender<()> {
+    let (held, over) = mpsc::channel();
+    tokio::task::spawn_blocking(move || {
+        let _ = over.recv();
+    });
+    held
 }
 
 /// Leases with a weather, over the real ones.
@@ -60,6 +78,7 @@ impl Leases for Weathered {
         duration: SignedDuration,
     ) -> Result<Option<Lease>, LeaseError> {
         self.pass().await?;
+        let _held = hold_time();
         self.inner.acquire(name, holder, now, duration).await
     }
 
@@ -70,11 +89,13 @@ impl Leases for Weathered {
         duration: SignedDuration,
     ) -> Result<bool, LeaseError> {
         self.pass().await?;
+        let _held = hold_time();
         self.inner.renew(lease, now, duration).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), LeaseError> {
         self.pass().await?;
+        let _held = hold_time();
         self.inner.release(lease).await
     }
 }
@@ -200,7 +221,7 @@ macro_rules! endless {
 async fn one_sweeps_and_the_next_takes_over_at_once_when_it_stops() {
     static FIRST: Seen = Seen::new();
     static SECOND: Seen = Seen::new();
-    let stores = Stores::new().await;
+    let stores = stores().await;
     let first = Candidate::start(&stores, "first", quick!(FIRST));
     until("the first sweeps", || FIRST.begun() > 0).await;
     let second = Candidate::start(&stores, "second", quick!(SECOND));
@@ -218,7 +239,7 @@ async fn one_sweeps_and_the_next_takes_over_at_once_when_it_stops() {
 async fn a_dead_leader_is_replaced_when_its_lease_is_over() {
     static FIRST: Seen = Seen::new();
     static SECOND: Seen = Seen::new();
-    let stores = Stores::new().await;
+    let stores = stores().await;
     let first = Candidate::start(&stores, "first", quick!(FIRST));
     until("the first sweeps", || FIRST.begun() > 0).await;
     first.task.abort();
@@ -238,7 +259,7 @@ async fn a_leader_that_cannot_renew_breaks_off_and_begins_again() {
         (Weather::Away, &AWAY, endless!(AWAY)),
         (Weather::Silent, &SILENT, endless!(SILENT)),
     ] {
-        let stores = Stores::new().await;
+        let stores = stores().await;
         let candidate = Candidate::start(&stores, "first", sweeps);
         until("it sweeps", || seen.begun() == 1).await;
         let renewals = candidate.asked();
@@ -257,13 +278,14 @@ async fn a_leader_that_cannot_renew_breaks_off_and_begins_again() {
             2,
             "{weather:?}: stopped in the middle of a sweep"
         );
+        tokio::time::resume();
     }
 }
 
 #[tokio::test]
 async fn a_leader_whose_lease_was_taken_breaks_off() {
     static SEEN: Seen = Seen::new();
-    let stores = Stores::new().await;
+    let stores = stores().await;
     let candidate = Candidate::start(&stores, "first", endless!(SEEN));
     until("it sweeps", || SEEN.begun() == 1).await;
     // As if it had stood still: its lease is over, and somebody else has it.
@@ -272,6 +294,7 @@ async fn a_leader_whose_lease_was_taken_breaks_off() {
     let taken = async || {
         stores.clock.advance(SignedDuration::from_secs(1));
         let now = cloakroom_core::ports::clock::Clock::now(&*stores.clock);
+        let _held = hold_time();
         stores
             .leases
             .acquire(LEASE, &thief, now, long)

@@ -22,12 +22,14 @@ use crate::app::Stores;
 
 const KEY: &[u8] = b"a key of twenty-four byte";
 /// Longer than any claim.
-const LEASE: SignedDuration = SignedDuration::from_secs(31);
+const LEASE: SignedDuration = SignedDuration::from_mins(2);
+/// A timeout that is waited for. A message and the head of its answer come within it, on a busy machine too.
+const SOON: Duration = Duration::from_secs(5);
 
 fn options(worker: &str, url: &str) -> WebhookOptions {
     let secret = format!("whsec_{}", STANDARD.encode(KEY));
     WebhookOptions {
-        timeout: Duration::from_secs(10),
+        timeout: Duration::from_mins(1),
         poll: Duration::from_millis(10),
         ..WebhookOptions::new(
             WorkerId(worker.to_owned()),
@@ -115,7 +117,7 @@ async fn what_fails_is_tried_again_with_the_same_id_until_it_is_taken() {
     assert_eq!(deliver(&process.app, &options).await, 0, "asked for two hours");
     stores.clock.advance(SignedDuration::from_secs(1));
     let quick = WebhookOptions {
-        timeout: Duration::from_millis(300),
+        timeout: SOON,
         ..options
     };
     assert_eq!(deliver(&process.app, &quick).await, 1);
@@ -170,14 +172,14 @@ async fn a_receiver_that_is_away_or_silent_costs_time_and_no_event() {
     stores.clock.advance(SignedDuration::from_secs(7));
     receiver.answer([Answer::Held(200)]);
     let quick = WebhookOptions {
-        timeout: Duration::from_millis(200),
+        timeout: SOON,
         ..options("w", &receiver.url())
     };
     let begun = Instant::now();
     assert_eq!(deliver(&process.app, &quick).await, 1);
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(50), "{:?}", begun.elapsed());
     stores.clock.advance(SignedDuration::from_secs(38));
-    assert_eq!(deliver(&process.app, &quick).await, 1);
+    assert_eq!(deliver(&process.app, &options("w", &receiver.url())).await, 1);
     let seen = receiver.seen();
     assert_eq!((seen.len(), seen[0].id()), (2, seen[1].id()));
 }
