@@ -13,7 +13,7 @@ use cloakroom_core::file::{File, FileState};
 use cloakroom_core::id::IntentId;
 use cloakroom_core::intent::{Intent, IntentKind, IntentStatus};
 use cloakroom_core::ports::metadata::{Cursor, FileQuery, MetadataError};
-use cloakroom_core::record::RecordKey;
+use cloakroom_core::record::{Record, RecordKey};
 use jiff::SignedDuration;
 
 use crate::app::App;
@@ -25,6 +25,8 @@ use crate::uploads::RACES_MAX;
 const CASCADE: &str = "cascade";
 /// In the data of an intent: files do not wait in the trash.
 const PURGE_NOW: &str = "purge_now";
+/// In the data of an intent: when its record was made, in microseconds since 1970. Another one may have its name later.
+const MADE_AT: &str = "record_made_at";
 /// Files handled in one step.
 const ROUND_MAX: u32 = 200;
 
@@ -64,20 +66,16 @@ impl App {
         key: &RecordKey,
         deletion: Deletion,
     ) -> Result<()> {
-        self.record_for(principal, Action::Write, key).await?;
+        let root = self.record_for(principal, Action::Write, key).await?;
         if deletion.purge_now {
             require_admin(principal)?;
         }
         let records = self.records_below(key).await?;
         self.admit_cascade(&records).await?;
         for record in &records {
-            let query = FileQuery {
-                record: Some(record.clone()),
-                ..FileQuery::default()
-            };
-            self.admit_removal_of(query, deletion).await?;
+            self.admit_removal_from(record, deletion).await?;
         }
-        let intent = self.intend_cascade(key, deletion, &principal.subject).await?;
+        let intent = self.intend_cascade(&root, deletion, &principal.subject).await?;
         let outcome = self.delete_below(key, deletion, &principal.subject).await;
         let status = match &outcome {
             Ok(()) => IntentStatus::Committed,
@@ -105,14 +103,21 @@ impl App {
         Ok(order)
     }
 
-    /// Whether none of these files is on legal hold.
-    async fn admit_removal_of(&self, mut query: FileQuery, deletion: Deletion) -> Result<()> {
-        query.states = deletion.states();
-        query.limit = 1_000;
+    /// Whether none of a record's files is on legal hold.
+    async fn admit_removal_from(&self, key: &RecordKey, deletion: Deletion) -> Result<()> {
+        let record = self.metadata.record(key).await?;
+        let mut query = FileQuery {
+            record: Some(key.clone()),
+            states: deletion.states(),
+            limit: 1_000,
+            ..FileQuery::default()
+        };
         loop {
             let page = self.metadata.files(&query).await?;
             for file in &page.items {
-                file.admit_removal()?;
+                if hangs_on(file, record.as_ref()) {
+                    file.admit_removal()?;
+                }
             }
             let Some(last) = page.items.last().filter(|_| page.more) else {
                 return Ok(());
@@ -124,9 +129,10 @@ impl App {
         }
     }
 
-    async fn intend_cascade(&self, key: &RecordKey, deletion: Deletion, actor: &str) -> Result<IntentId> {
+    async fn intend_cascade(&self, root: &Record, deletion: Deletion, actor: &str) -> Result<IntentId> {
         let mut data = JsonObject::new();
-        data.insert(CASCADE.to_owned(), key.to_string().into());
+        data.insert(CASCADE.to_owned(), root.key.to_string().into());
+        data.insert(MADE_AT.to_owned(), root.created_at.as_microsecond().into());
         data.insert(PURGE_NOW.to_owned(), deletion.purge_now.into());
         self.intend_deletion(IntentKind::RecordDelete, data, actor, self.policy.intent_lease)
             .await
@@ -163,6 +169,14 @@ impl App {
         let Some(key) = text.map(RecordKey::parse).transpose()? else {
             return Ok(IntentStatus::RolledBack);
         };
+        let made_at = intent.data.get(MADE_AT).and_then(serde_json::Value::as_i64);
+        let standing = self.metadata.record(&key).await?;
+        if let (Some(made_at), Some(standing)) = (made_at, standing)
+            && standing.created_at.as_microsecond() != made_at
+        {
+            // The record went, last of all, and somebody has made a new one.
+            return Ok(IntentStatus::Committed);
+        }
         match self.delete_below(&key, deletion_of(intent), &intent.actor).await {
             Ok(()) => Ok(IntentStatus::Committed),
             Err(ServiceError::Refused(refusal)) => {
@@ -183,11 +197,7 @@ impl App {
     async fn delete_one_record(&self, key: &RecordKey, deletion: Deletion, actor: &str) -> Result<()> {
         for _ in 0..RACES_MAX {
             let record = self.metadata.record(key).await?;
-            let query = FileQuery {
-                record: Some(key.clone()),
-                ..FileQuery::default()
-            };
-            self.let_go_of(query, deletion, actor).await?;
+            self.let_go_from(key, record.as_ref(), deletion, actor).await?;
             let Some(record) = record else { return Ok(()) };
             match self.commit_record_deletion(&record, actor).await {
                 Ok(()) => return Ok(()),
@@ -199,23 +209,41 @@ impl App {
         Err(MetadataError::Conflict.into())
     }
 
-    /// Lets every file go that this query finds.
-    async fn let_go_of(&self, mut query: FileQuery, deletion: Deletion, actor: &str) -> Result<()> {
-        query.states = deletion.states();
-        query.limit = ROUND_MAX;
+    /// Lets every file go that hangs on a record.
+    async fn let_go_from(
+        &self,
+        key: &RecordKey,
+        record: Option<&Record>,
+        deletion: Deletion,
+        actor: &str,
+    ) -> Result<()> {
+        let mut query = FileQuery {
+            record: Some(key.clone()),
+            states: deletion.states(),
+            limit: ROUND_MAX,
+            ..FileQuery::default()
+        };
         loop {
             let page = self.metadata.files(&query).await?;
-            if page.items.is_empty() {
+            let Some(last) = page.items.last() else {
                 return Ok(());
-            }
-            for file in page.items {
-                match self.let_go(&file, deletion, actor).await {
+            };
+            let last = Cursor {
+                created_at: last.created_at,
+                id: last.id,
+            };
+            let mut found = false;
+            for file in page.items.iter().filter(|file| hangs_on(file, record)) {
+                found = true;
+                match self.let_go(file, deletion, actor).await {
                     Ok(()) => {}
                     // A lost race shows up again in the next page.
                     Err(error) if error.code() == ErrorCode::Conflict => {}
                     Err(error) => return Err(error),
                 }
             }
+            // What went is not found again; what stays is passed by.
+            query.after = if found { None } else { Some(last) };
         }
     }
 
@@ -239,6 +267,14 @@ impl App {
         let trashed = Box::pin(self.commit_update(file, transition)).await?;
         Ok(self.metadata.apply(trashed.purge(&self.occasion(actor))?).await?)
     }
+}
+
+/// Whether a file that names a record hangs on the one that has this name now. What somebody else had put into the trash
+/// before that one was made hung on an earlier one.
+fn hangs_on(file: &File, record: Option<&Record>) -> bool {
+    record.is_none_or(|record| {
+        file.owner == record.owner || file.trash.is_none_or(|trash| trash.at >= record.created_at)
+    })
 }
 
 fn deletion_of(intent: &Intent) -> Deletion {

@@ -8,6 +8,7 @@ use cloakroom_core::file::{File, FilePatch, FileState};
 use cloakroom_core::id::FileId;
 use cloakroom_core::ports::metadata::{FileQuery, MetadataError, Page, Usage};
 use cloakroom_core::storage::StorageAction;
+use cloakroom_core::transition::Transition;
 use jiff::SignedDuration;
 
 use crate::app::App;
@@ -249,13 +250,33 @@ impl App {
             let file = self.file_for(principal, Action::Write, id).await?;
             // Other than its deletion, this takes nothing away.
             self.admit(StorageAction::Update, &file.bucket)?;
-            let transition = file.restore(&self.occasion(&principal.subject))?;
+            let mut transition = file.restore(&self.occasion(&principal.subject))?;
+            self.relink(&file, &mut transition).await?;
             match self.commit_update(&file, transition).await {
-                Err(error) if error.code() == ErrorCode::Conflict => {}
+                // Changed meanwhile, or somebody else has made a record of that name.
+                Err(error) if matches!(error.code(), ErrorCode::Conflict | ErrorCode::RecordNotFound) => {}
                 other => return other,
             }
         }
         Err(MetadataError::Conflict.into())
+    }
+
+    /// While a file was in the trash its record may have gone, and somebody else's may have its name by now. The file
+    /// hangs on a record of its owner again, or on none: whoever deletes his own record deletes nobody else's file.
+    async fn relink(&self, file: &File, transition: &mut Transition) -> Result<()> {
+        let (Some(key), Some(trash)) = (&file.record, file.trash) else {
+            return Ok(());
+        };
+        match self.metadata.record(key).await? {
+            Some(record) if record.owner == file.owner || record.created_at <= trash.at => {}
+            Some(_) => {
+                transition.file.record = None;
+                let changed = vec!["record"];
+                transition.event.data.insert("changed".to_owned(), changed.into());
+            }
+            None => transition.record = Some(self.linked_record(key, &file.owner)),
+        }
+        Ok(())
     }
 
     /// What the principal uses.

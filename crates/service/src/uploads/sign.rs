@@ -396,19 +396,22 @@ impl App {
         match self.metadata.record(key).await? {
             Some(record) if principal.may_record(Action::Write, &record) => Ok(None),
             Some(_) => Err(crate::records::record_not_found(key).into()),
-            None => {
-                let now = self.now();
-                Ok(Some(Record {
-                    key: key.clone(),
-                    owner: owner.to_owned(),
-                    parent: None,
-                    payload: JsonObject::new(),
-                    meta: JsonObject::new(),
-                    version: 1,
-                    created_at: now,
-                    updated_at: now,
-                }))
-            }
+            None => Ok(Some(self.linked_record(key, owner))),
+        }
+    }
+
+    /// A record that is made by linking a file to it.
+    pub(crate) fn linked_record(&self, key: &RecordKey, owner: &str) -> Record {
+        let now = self.now();
+        Record {
+            key: key.clone(),
+            owner: owner.to_owned(),
+            parent: None,
+            payload: JsonObject::new(),
+            meta: JsonObject::new(),
+            version: 1,
+            created_at: now,
+            updated_at: now,
         }
     }
 }

@@ -137,6 +137,134 @@ async fn a_record_takes_its_files_along() {
     assert_nothing_left(&stores, 0).await;
 }
 
+async fn put_as(process: &Process, who: &str, text: &str) {
+    let who = person(who, Role::User);
+    process
+        .app
+        .put_record(&who, &key(text), PutRecord::default())
+        .await
+        .expect("put");
+}
+
+/// Ann's file is in the trash with its record gone, and Bob has made one of that name.
+async fn overtaken(stores: &Stores) -> (Process, FileId) {
+    let process = stores.start();
+    let id = process.upload(CONTENT).await;
+    process.work().await;
+    record(&process, "message/1", None).await;
+    link(&process, id, "message/1").await;
+    process
+        .app
+        .delete_record(&ann(), &key("message/1"), Deletion::default())
+        .await
+        .expect("deleted");
+    stores.clock.advance(SignedDuration::from_secs(1));
+    put_as(&process, "bob", "message/1").await;
+    (process, id)
+}
+
+/// Names of records are the application's, and come again; nobody's deletion reaches somebody else's file by that.
+#[tokio::test]
+async fn a_restored_file_does_not_hang_on_a_strangers_record() {
+    let stores = Stores::new().await;
+    let (process, id) = overtaken(&stores).await;
+    let restored = process.app.restore_file(&ann(), id).await.expect("restored");
+    assert_eq!((restored.state, restored.record), (FileState::Ready, None));
+    for (who, deletion) in [("bob", Deletion::default()), ("ada", NOW)] {
+        let role = if who == "ada" { Role::Admin } else { Role::User };
+        put_as(&process, "bob", "message/1").await;
+        process
+            .app
+            .delete_record(&person(who, role), &key("message/1"), deletion)
+            .await
+            .expect("deleted");
+        assert_eq!(stores.file(id).await.state, FileState::Ready, "{who}");
+    }
+    stores.assert_quiet().await;
+}
+
+#[tokio::test]
+async fn what_is_in_the_trash_goes_with_its_own_record_alone() {
+    let stores = Stores::new().await;
+    let (process, id) = overtaken(&stores).await;
+    // A hold on it does not hold up a stranger either.
+    let ada = person("ada", Role::Admin);
+    process.app.hold_file(&ada, id, "court").await.expect("held");
+    process
+        .app
+        .delete_record(&ada, &key("message/1"), NOW)
+        .await
+        .expect("deleted");
+    assert_eq!(stores.file(id).await.state, FileState::Trashed);
+    process
+        .app
+        .release_file(&ada, id, "over")
+        .await
+        .expect("released");
+    // The name is free again: it is made anew for who restores.
+    let restored = process.app.restore_file(&ann(), id).await.expect("restored");
+    assert_eq!(restored.record, Some(key("message/1")));
+    let made = stores
+        .metadata
+        .record(&key("message/1"))
+        .await
+        .expect("an answer");
+    assert_eq!(made.map(|record| record.owner).as_deref(), Some("ann"));
+    stores.assert_quiet().await;
+}
+
+/// Whoever finishes the deletion of a dead process leaves a record alone that was made after it.
+#[tokio::test]
+async fn a_cascade_that_died_takes_no_later_record() {
+    let mut later = 0;
+    for point in points() {
+        let stores = Stores::new().await;
+        let process = stores.start();
+        let id = process.upload(CONTENT).await;
+        process.work().await;
+        record(&process, "message/1", None).await;
+        link(&process, id, "message/1").await;
+        let ended = run_doomed(&stores, point, async |process| {
+            let deletion = Deletion::default();
+            let deleted = process
+                .app
+                .delete_record(&ann(), &key("message/1"), deletion)
+                .await;
+            assert!(deleted.is_ok());
+        })
+        .await;
+        stores.clock.advance(SignedDuration::from_secs(1));
+        let gone = stores
+            .metadata
+            .record(&key("message/1"))
+            .await
+            .expect("an answer");
+        if gone.is_none() {
+            let process = stores.start();
+            put_as(&process, "bob", "message/1").await;
+            process.recover().await;
+            let kept = stores
+                .metadata
+                .record(&key("message/1"))
+                .await
+                .expect("an answer");
+            assert!(
+                kept.is_some_and(|record| record.owner == "bob"),
+                "died at {point}"
+            );
+            later += u32::from(!ended);
+        }
+        if ended {
+            assert!(
+                later > 0,
+                "some died between the record and the end of the intent"
+            );
+            return;
+        }
+    }
+    panic!("it never ended by itself");
+}
+
 #[tokio::test]
 async fn only_administrators_skip_the_trash() {
     let stores = Stores::new().await;
