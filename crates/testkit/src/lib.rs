@@ -13,3 +13,4 @@ pub mod outages;
 pub mod random;
 pub mod servers;
 pub mod toxics;
+pub mod urls;

@@ -9,9 +9,7 @@ use cloakroom_core::file::{File, FileState};
 use cloakroom_core::id::FileId;
 use cloakroom_core::ports::clock::Clock;
 use cloakroom_core::ports::objects::{ObjectAttributes, ObjectPath, ObjectStore, PutBody, PutOptions};
-use cloakroom_core::ports::signer::{
-    CannotSign, DownloadPresentation, SignedForm, SignedRequest, Signer, UploadConstraints,
-};
+use cloakroom_core::ports::signer::{SignedRequest, Signer};
 use cloakroom_metadata::sqlite::{SqliteOptions, SqliteStore};
 use cloakroom_objects::credentials::StaticCredentials;
 use cloakroom_objects::local::{LocalOptions, LocalStore};
@@ -25,6 +23,7 @@ use cloakroom_service::variants::Variants;
 use cloakroom_signing::{Addressing, Credentials, Endpoint, Region};
 use cloakroom_testkit::outages::OutageObjects;
 use cloakroom_testkit::random::SeededRandom;
+use cloakroom_testkit::urls::NoUrls;
 use cloakroom_worker::signals::LocalSignals;
 use jiff::Timestamp;
 use serde_json::json;
@@ -196,63 +195,5 @@ impl Clock for WallClock {
     fn now(&self) -> Timestamp {
         let now = Timestamp::now();
         Timestamp::from_microsecond(now.as_microsecond()).expect("within range")
-    }
-}
-
-/// Nobody follows a URL here.
-struct NoUrls;
-
-fn nowhere(now: Timestamp) -> SignedRequest {
-    SignedRequest {
-        url: "https://store.test/".to_owned(),
-        headers: Vec::new(),
-        expires_at: now,
-    }
-}
-
-impl Signer for NoUrls {
-    fn put(
-        &self,
-        _: &ObjectPath,
-        _: &UploadConstraints,
-        _: u32,
-        now: Timestamp,
-    ) -> Result<SignedRequest, CannotSign> {
-        Ok(nowhere(now))
-    }
-
-    fn post(
-        &self,
-        _: &ObjectPath,
-        _: &UploadConstraints,
-        _: u32,
-        now: Timestamp,
-    ) -> Result<SignedForm, CannotSign> {
-        Ok(SignedForm {
-            url: "https://store.test/".to_owned(),
-            fields: Vec::new(),
-            expires_at: now,
-        })
-    }
-
-    fn part(
-        &self,
-        _: &ObjectPath,
-        _: &str,
-        _: u32,
-        _: u32,
-        now: Timestamp,
-    ) -> Result<SignedRequest, CannotSign> {
-        Ok(nowhere(now))
-    }
-
-    fn get(
-        &self,
-        _: &ObjectPath,
-        _: &DownloadPresentation,
-        _: u32,
-        now: Timestamp,
-    ) -> Result<SignedRequest, CannotSign> {
-        Ok(nowhere(now))
     }
 }

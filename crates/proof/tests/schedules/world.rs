@@ -17,9 +17,6 @@ use cloakroom_core::ports::metadata::MetadataStore;
 use cloakroom_core::ports::objects::{
     GetOptions, ListOptions, ObjectAttributes, ObjectError, ObjectPath, ObjectStore, PutOptions,
 };
-use cloakroom_core::ports::signer::{
-    CannotSign, DownloadPresentation, SignedForm, SignedRequest, Signer, UploadConstraints,
-};
 use cloakroom_metadata::sqlite::{SqliteOptions, SqliteStore};
 use cloakroom_objects::local::{LocalOptions, LocalStore};
 use cloakroom_service::App;
@@ -29,6 +26,7 @@ use cloakroom_service::stores::StoreRegistry;
 use cloakroom_service::variants::Variants;
 use cloakroom_testkit::clock::MockClock;
 use cloakroom_testkit::random::SeededRandom;
+use cloakroom_testkit::urls::NoUrls;
 use cloakroom_worker::signals::LocalSignals;
 use cloakroom_worker::{WorkerOptions, janitor, operations, runner};
 use futures_util::StreamExt;
@@ -337,66 +335,5 @@ pub fn ann() -> Principal {
         credential: Credential::AccessToken,
         username: OWNER.to_owned(),
         full_name: None,
-    }
-}
-
-/// Nobody follows a URL here.
-struct NoUrls;
-
-fn request(key: &str, expires_in_seconds: u32, now: Timestamp) -> SignedRequest {
-    let expires_at = now
-        .checked_add(SignedDuration::from_secs(i64::from(expires_in_seconds)))
-        .expect("a time");
-    SignedRequest {
-        url: format!("https://store.test/{key}"),
-        headers: vec![],
-        expires_at,
-    }
-}
-
-impl Signer for NoUrls {
-    fn put(
-        &self,
-        path: &ObjectPath,
-        _: &UploadConstraints,
-        expires_in_seconds: u32,
-        now: Timestamp,
-    ) -> Result<SignedRequest, CannotSign> {
-        Ok(request(&path.key, expires_in_seconds, now))
-    }
-
-    fn post(
-        &self,
-        _: &ObjectPath,
-        _: &UploadConstraints,
-        _: u32,
-        now: Timestamp,
-    ) -> Result<SignedForm, CannotSign> {
-        Ok(SignedForm {
-            url: "https://store.test/".to_owned(),
-            fields: vec![],
-            expires_at: now,
-        })
-    }
-
-    fn part(
-        &self,
-        path: &ObjectPath,
-        _: &str,
-        _: u32,
-        expires_in_seconds: u32,
-        now: Timestamp,
-    ) -> Result<SignedRequest, CannotSign> {
-        Ok(request(&path.key, expires_in_seconds, now))
-    }
-
-    fn get(
-        &self,
-        path: &ObjectPath,
-        _: &DownloadPresentation,
-        expires_in_seconds: u32,
-        now: Timestamp,
-    ) -> Result<SignedRequest, CannotSign> {
-        Ok(request(&path.key, expires_in_seconds, now))
     }
 }

@@ -21,9 +21,6 @@ use cloakroom_core::ports::processor::Processor;
 use cloakroom_core::ports::renderer::Renderer;
 use cloakroom_core::ports::scanner::Scanner;
 use cloakroom_core::ports::signals::Signals;
-use cloakroom_core::ports::signer::{
-    CannotSign, DownloadPresentation, SignedForm, SignedRequest, Signer, UploadConstraints,
-};
 use cloakroom_metadata::postgres::{PostgresOptions, PostgresStore};
 use cloakroom_metadata::sqlite::{SqliteOptions, SqliteStore};
 use cloakroom_objects::credentials::StaticCredentials;
@@ -38,6 +35,7 @@ use cloakroom_signing::{Addressing, Credentials, Endpoint};
 use cloakroom_testkit::clock::{MockClock, WallClock};
 use cloakroom_testkit::random::SeededRandom;
 use cloakroom_testkit::servers;
+use cloakroom_testkit::urls::NoUrls;
 use cloakroom_worker::signals::LocalSignals;
 use cloakroom_worker::{WorkerOptions, janitor, operations, runner};
 use futures_util::StreamExt;
@@ -495,65 +493,4 @@ pub fn settled(state: FileState) -> bool {
 
 pub fn object(value: serde_json::Value) -> JsonObject {
     value.as_object().expect("an object").clone()
-}
-
-/// Signing has its own tests, against botocore; here nobody follows a URL.
-struct NoUrls;
-
-fn request(key: &str, expires_in_seconds: u32, now: Timestamp) -> SignedRequest {
-    let expires_at = now
-        .checked_add(SignedDuration::from_secs(i64::from(expires_in_seconds)))
-        .expect("a time");
-    SignedRequest {
-        url: format!("https://store.test/{key}"),
-        headers: vec![],
-        expires_at,
-    }
-}
-
-impl Signer for NoUrls {
-    fn put(
-        &self,
-        path: &ObjectPath,
-        _: &UploadConstraints,
-        expires_in_seconds: u32,
-        now: Timestamp,
-    ) -> Result<SignedRequest, CannotSign> {
-        Ok(request(&path.key, expires_in_seconds, now))
-    }
-
-    fn post(
-        &self,
-        _: &ObjectPath,
-        _: &UploadConstraints,
-        _: u32,
-        now: Timestamp,
-    ) -> Result<SignedForm, CannotSign> {
-        Ok(SignedForm {
-            url: "https://store.test/".to_owned(),
-            fields: vec![],
-            expires_at: now,
-        })
-    }
-
-    fn part(
-        &self,
-        path: &ObjectPath,
-        _: &str,
-        _: u32,
-        expires_in_seconds: u32,
-        now: Timestamp,
-    ) -> Result<SignedRequest, CannotSign> {
-        Ok(request(&path.key, expires_in_seconds, now))
-    }
-
-    fn get(
-        &self,
-        path: &ObjectPath,
-        _: &DownloadPresentation,
-        expires_in_seconds: u32,
-        now: Timestamp,
-    ) -> Result<SignedRequest, CannotSign> {
-        Ok(request(&path.key, expires_in_seconds, now))
-    }
 }
