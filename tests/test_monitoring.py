@@ -25,9 +25,8 @@ def test_the_storage_is_tried_in_every_bucket(cloakroom, pair):
     assert told["errors"] == [] and isinstance(told["response_time_ms"], int)
     if pair.store == "local":
         assert {"reconciliation-files", "reconciliation-reports", "temp-uploads"} <= set(told["buckets_accessible"])
-    else:
-        # From the start on, not only when it has opened.
-        assert "cloakroom_store_circuit_state 0" in requests.get(f"{cloakroom.api_url}/metrics", timeout=30).text
+    # From the start on, not only when it has opened; and where there is nothing to open.
+    assert "cloakroom_store_circuit_state 0" in requests.get(f"{cloakroom.api_url}/metrics", timeout=30).text
 
 
 def test_a_storage_that_is_gone_is_unhealthy(tmp_path):
@@ -85,8 +84,11 @@ def test_metrics_and_log_lines_of_task_15(tmp_path):
         assert bot.confirm(file_id=str(uuid.uuid4())).status_code == 404
         missing = f"{server.api_url}/api/v1/files/{uuid.uuid4()}/download"
         assert requests.get(missing, headers=bot.headers, timeout=30).status_code == 404
+        file = f"{server.api_url}/api/v1/files/{signed['file_id']}"
+        for _ in range(2):
+            assert requests.delete(file, headers=bot.headers, timeout=30).status_code == 204, "twice is once"
         text = requests.get(f"{server.api_url}/metrics", timeout=30).text
-    for operation in ("upload", "download"):
+    for operation in ("upload", "download", "delete"):
         assert re.search(rf'cloakroom_storage_operations_total{{.*operation="{operation}".*}} 1', text), text
         assert re.search(rf'cloakroom_storage_operation_duration_seconds_bucket{{operation="{operation}",le="0.1"}}', text)
         assert re.search(rf'cloakroom_storage_operations_in_flight{{operation="{operation}"}} 0', text)
@@ -97,16 +99,16 @@ def test_metrics_and_log_lines_of_task_15(tmp_path):
     assert re.search(r"cloakroom_upload_size_bytes_sum{.*} \d", text) and "cloakroom_upload_size_bytes_count" in text
     assert str(signed["file_id"]) not in text, "no label for each file"
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")]
-    uploads = [one for one in lines if one.get("operation") == "upload" and one.get("message") == "Storage operation completed"]
-    assert len(uploads) == 1, [one.get("message") for one in lines]
-    told = uploads[0]
-    assert (told["file_id"], told["file_size"], told["bucket"], told["status"]) == (
-        signed["file_id"],
-        len(CSV),
-        "reconciliation-files",
-        "success",
-    )
-    assert isinstance(told["duration_ms"], int) and told["user_id"]
+    for operation in ("upload", "delete"):
+        completed = [one for one in lines if one.get("message") == "Storage operation completed"]
+        (told,) = [one for one in completed if one["operation"] == operation]
+        assert (told["file_id"], told["file_size"], told["bucket"], told["status"]) == (
+            signed["file_id"],
+            len(CSV),
+            "reconciliation-files",
+            "success",
+        )
+        assert isinstance(told["duration_ms"], int) and told["user_id"]
     read = [one for one in lines if one.get("operation") == "verify"]
     assert [one["message"] for one in read] == ["Storage operation completed"] and read[0]["file_id"] == signed["file_id"]
 

@@ -213,7 +213,7 @@ impl Inner {
             return Box::pin(post).await;
         }
         // What a request is for is not told to strangers: the signature comes before the verdict of routing.
-        let authorized = auth::authorize(&self.verifier, &*self.options.credentials, now, parts)?;
+        let authorized = auth::authorize(&self.verifier, &*self.options.credentials, now, &query, parts)?;
         let operation = routed?;
         request::apply_hoisted_headers(&query, &mut parts.headers)?;
         let exchange = Exchange {

@@ -56,7 +56,7 @@ pub fn install() -> std::result::Result<PrometheusHandle, BuildError> {
     metrics::describe_gauge!("http_requests_in_flight", "Requests that are being answered.");
     metrics::describe_counter!(
         "cloakroom_storage_operations_total",
-        "Uploads signed and taken in, downloads signed, files deleted, by operation, status (success, refused, error) and error code."
+        "Uploads signed and taken in, downloads signed, files deleted, by operation, status (success, repeated, refused, error) and error code."
     );
     metrics::describe_histogram!(
         "cloakroom_storage_operation_duration_seconds",

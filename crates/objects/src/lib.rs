@@ -9,3 +9,6 @@ pub mod s3;
 pub mod signer;
 pub mod stores;
 mod web;
+
+/// The metric of what circuits of stores do with calls: 0 closed, 1 half-open, 2 open.
+const CIRCUIT_STATE: &str = "cloakroom_store_circuit_state";

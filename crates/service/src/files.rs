@@ -199,26 +199,40 @@ impl App {
     pub async fn delete_file(&self, principal: &Principal, id: FileId) -> Result<()> {
         let work = Box::pin(self.delete_or_abort(principal, id));
         let whose = (principal.subject.as_str(), Some(id));
-        self.measured(Measured::Delete, whose, work, |()| Seen::default())
-            .await
+        self.measured(Measured::Delete, whose, work, |deleted| Seen {
+            file: Some(&deleted.file),
+            repeated: deleted.repeated,
+        })
+        .await
+        .map(drop)
     }
 
-    async fn delete_or_abort(&self, principal: &Principal, id: FileId) -> Result<()> {
+    async fn delete_or_abort(&self, principal: &Principal, id: FileId) -> Result<Deleted> {
         for _ in 0..RACES_MAX {
             let file = self.file_for(principal, Action::Write, id).await?;
             if file.state.is_open() {
-                return self.abort_upload(principal, id).await;
+                self.abort_upload(principal, id).await?;
+                return Ok(Deleted {
+                    file,
+                    repeated: false,
+                });
             }
             if matches!(
                 file.state,
                 FileState::Reaping | FileState::Expired | FileState::Trashed | FileState::Purging
             ) {
-                return Ok(());
+                return Ok(Deleted { file, repeated: true });
             }
             self.admit(StorageAction::Delete, &file.bucket)?;
             match self.trash(&file, &principal.subject).await {
                 Err(error) if error.code() == ErrorCode::Conflict => {}
-                other => return other,
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    return Ok(Deleted {
+                        file,
+                        repeated: false,
+                    });
+                }
             }
         }
         Err(MetadataError::Conflict.into())
@@ -287,4 +301,12 @@ impl App {
             quota_bytes: self.policy.quota_bytes,
         })
     }
+}
+
+/// What a deletion did.
+struct Deleted {
+    /// The file as it was.
+    file: File,
+    /// It was deleted before.
+    repeated: bool,
 }

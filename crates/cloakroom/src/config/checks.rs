@@ -169,6 +169,12 @@ fn store(settings: &Settings) -> Vec<&'static str> {
         found.push("s3.kms_key_id is set, and s3.encryption is not aws:kms");
     }
     if is_local {
+        if settings.s3_use_ssl == Some(true)
+            && settings.s3_endpoint.is_none()
+            && settings.s3_public_url.is_none()
+        {
+            found.push("s3.use_ssl is true, and there is no S3 address that it could be said of, for the embedded endpoint speaks plain HTTP: set s3.endpoint (S3_ENDPOINT) for an S3 service, or s3.public_url for a proxy with TLS before the embedded endpoint, or remove it");
+        }
         if settings.s3_encryption.is_some() {
             found.push("s3.encryption is set, and the local store encrypts nothing: set s3.endpoint (S3_ENDPOINT) for an S3 service, or remove it");
         }

@@ -91,9 +91,8 @@ async fn set_up(config: &Config, url: &str, store: &S3Store) -> Result<(), Failu
     };
     if let Some(first) = buckets.first() {
         let attempt = async || match store.list(first, &glance).await {
-            Err(ObjectError::Unavailable(reason) | ObjectError::Denied(reason)) => Err(NotReady::Yet(reason)),
-            // Whatever else it says, it is there.
-            _ => Ok(()),
+            Err(error) => answers(error, first, url),
+            Ok(_) => Ok(()),
         };
         Patience::new(settings.server_startup_timeout.std())
             .wait_for(&settings.store_description().to_string(), attempt)
@@ -115,6 +114,19 @@ async fn set_up(config: &Config, url: &str, store: &S3Store) -> Result<(), Failu
     Ok(())
 }
 
+/// Whether a service is there that answers a look into a bucket with an error. One that knows our credentials and refuses
+/// them does not change its mind while we wait.
+fn answers(error: ObjectError, bucket: &str, url: &str) -> Result<(), NotReady> {
+    match error {
+        ObjectError::Unavailable(reason) => Err(NotReady::Yet(reason)),
+        ObjectError::Denied(reason) => Err(NotReady::Ever(Failure::new(format!(
+            "the S3 service at {url} denies a look into the bucket {bucket}: {reason}; check s3.access_key and s3.secret_key (S3_ACCESS_KEY and S3_SECRET_KEY), and that they may list it (s3:ListBucket)"
+        )))),
+        // Whatever else it says, it is there.
+        _ => Ok(()),
+    }
+}
+
 /// What the service can do, found out by trying it: what we sign must be what it enforces. `None` where it is not to be
 /// tried, or gives no answer.
 async fn find_out(
@@ -127,9 +139,11 @@ async fn find_out(
         return Ok(None);
     };
     let public = settings.s3_public_address().unwrap_or_else(|| url.to_owned());
+    let clients = settings.endpoint(&public).map_err(Failure::new)?;
     let target = Target {
         endpoint: settings.endpoint(url).map_err(Failure::new)?,
-        public: settings.endpoint(&public).map_err(Failure::new)?,
+        public: clients.clone(),
+        announced: clients,
         region: settings.s3_region.clone(),
         credentials: Arc::clone(credentials),
         signer: Arc::new(signer_for(settings, &public, credentials)?),
@@ -286,6 +300,22 @@ fn plan(config: &Config, bucket: &str) -> BucketPlan {
 mod tests {
     use super::*;
     use crate::config::{self, Inputs};
+
+    #[test]
+    fn what_is_denied_is_not_waited_for() {
+        let answered = |error| answers(error, "files", "https://s3.test");
+        let denied = answered(ObjectError::Denied("403 InvalidAccessKeyId".to_owned()));
+        let Err(NotReady::Ever(failure)) = denied else {
+            panic!("it is waited for")
+        };
+        let said = failure.to_string();
+        for part in ["https://s3.test", "files", "InvalidAccessKeyId", "s3.access_key"] {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+        let down = answered(ObjectError::Unavailable("refused".to_owned()));
+        assert!(matches!(down, Err(NotReady::Yet(reason)) if reason == "refused"));
+        assert!(answered(ObjectError::NoSuchBucket("files".to_owned())).is_ok());
+    }
 
     #[test]
     fn the_net_hangs_below_the_longest_that_a_bucket_keeps() {

@@ -88,6 +88,12 @@ impl Home {
         ])
     }
 
+    /// What a variable was first set to.
+    pub fn setting(&self, name: &str) -> String {
+        let found = self.variables.iter().find(|(known, _)| known == name);
+        found.unwrap().1.clone()
+    }
+
     pub fn path(&self) -> &std::path::Path {
         self.directory.path()
     }
@@ -128,10 +134,7 @@ impl Home {
 
     /// Denies these actions to everybody in the bucket, with a bucket policy.
     pub async fn deny(&self, actions: &[&str]) {
-        let setting = |name: &str| {
-            let found = self.variables.iter().find(|(known, _)| known == name);
-            found.unwrap().1.clone()
-        };
+        let setting = |name: &str| self.setting(name);
         let bucket = setting("S3_BUCKET");
         let policy = serde_json::json!({
             "Version": "2012-10-17",

@@ -54,6 +54,38 @@ async fn an_origin_that_is_not_let_in_is_a_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_from_https_is_not_sent_to_http() {
+    let home = Home::new(&[
+        ("CLOAKROOM_S3_PUBLIC_URL", "http://files.example"),
+        (
+            "CLOAKROOM_S3_CORS_ORIGINS",
+            "http://app.example,https://app.example",
+        ),
+    ]);
+    let said = home.doctor(&["--json"]).await;
+    assert_eq!(said.code, 0, "{}", said.text);
+    let line = said.line("same_protocol");
+    assert_eq!(
+        (line["verdict"].as_str(), line["found"].as_str()),
+        (
+            Some("warn"),
+            Some("no: a page of https://app.example would be sent to http://files.example")
+        )
+    );
+    assert!(line["remedy"].as_str().unwrap().contains("s3.public_url"));
+    let said = home.doctor(&["--json", "--origin", "http://app.example"]).await;
+    assert_eq!(said.verdict("same_protocol"), "ok");
+    // Nobody says where these pages are from.
+    let home = home.with(&[("CLOAKROOM_S3_CORS_ORIGINS", "*")]);
+    assert_eq!(home.doctor(&["--json"]).await.verdict("same_protocol"), "ok");
+    let home = home.with(&[
+        ("CLOAKROOM_S3_PUBLIC_URL", "https://files.example"),
+        ("CLOAKROOM_S3_CORS_ORIGINS", "https://app.example"),
+    ]);
+    assert_eq!(home.doctor(&["--json"]).await.verdict("same_protocol"), "ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_endpoint_of_a_server_that_runs_is_asked() {
     // Bound, so that nobody else gets the port, and not listened on, so that the server does.
     let reserved = TcpSocket::new_v4().unwrap();

@@ -68,6 +68,30 @@ async fn what_is_missing_is_named_and_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_no_collection_uses_is_not_to_be_made() {
+    for home in [Home::ceph(), Home::new(&[])] {
+        let said = home.doctor(&["--json", "--bucket", "mistyped"]).await;
+        let line = said.line("bucket_used");
+        assert_eq!(line["verdict"], "warn", "{}", said.text);
+        let found = line["found"].as_str().unwrap();
+        assert!(found.starts_with("no: not mistyped, but "), "{found}");
+    }
+    let home = Home::ceph();
+    let said = home.doctor(&["--json", "--bucket", "mistyped"]).await;
+    let remedy = said.line("bucket_exists")["remedy"].as_str().unwrap().to_owned();
+    assert!(remedy.starts_with("check the name after --bucket"), "{remedy}");
+    let known = home.setting("S3_BUCKET");
+    let said = home.doctor(&["--json", "--bucket", &known]).await;
+    assert!(!said.text.contains("bucket_used"), "{}", said.text);
+    assert!(
+        said.line("bucket_exists")["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("--fix")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_enforces_nothing_gets_no_signatures() {
     let home = Home::moto();
     let said = home.doctor(&["--json", "--fix"]).await;

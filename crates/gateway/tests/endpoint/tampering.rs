@@ -3,7 +3,7 @@
 use cloakroom_signing::{Credentials, PayloadHash, Region, Signer};
 use jiff::SignedDuration;
 
-use crate::harness::Harness;
+use crate::harness::{Harness, Headers};
 
 /// A request to be tampered with.
 #[derive(Clone)]
@@ -357,6 +357,37 @@ async fn the_host_that_was_signed_is_the_host_that_is_asked() {
             .await
             .assert_refused(403, "SignatureDoesNotMatch");
     }
+}
+
+#[tokio::test]
+async fn what_was_signed_and_is_not_sent_is_named() {
+    let harness = Harness::start().await;
+    let kind = ("content-type", "image/png");
+    let length = ("content-length", "5");
+    let target = harness.presign("PUT", "k", &[], &[kind, length]);
+    let put = async |headers: Headers<'_>| {
+        let answer = harness
+            .send(&harness.request("PUT", &target, headers, b"hello"))
+            .await;
+        let code = answer.element("Code").unwrap_or_default();
+        (answer.status, code, answer.element("Message").unwrap_or_default())
+    };
+    let (status, code, message) = put(&[]).await;
+    assert_eq!((status, code.as_str()), (403, "SignatureDoesNotMatch"));
+    assert!(
+        message.ends_with("does not have; send them as they were signed: content-type."),
+        "{message}"
+    );
+    let (status, code, message) = put(&[("content-type", "text/plain")]).await;
+    assert_eq!((status, code.as_str()), (403, "SignatureDoesNotMatch"));
+    assert!(
+        message.ends_with("as they were signed: content-length, content-type, host."),
+        "{message}"
+    );
+    assert_eq!(put(&[kind]).await.0, 200);
+    let expected = harness.presign("PUT", "k", &[], &[("content-type", "text/plain"), length]);
+    let (_, expected) = expected.split_once("X-Amz-Signature=").expect("a signature");
+    assert!(!message.contains(expected), "{message}");
 }
 
 #[tokio::test]

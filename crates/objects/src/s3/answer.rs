@@ -214,6 +214,9 @@ impl fmt::Display for ErrorAnswer {
         if !self.code.is_empty() {
             write!(f, " {}", self.code)?;
         }
+        if self.message.is_empty() {
+            return Ok(());
+        }
         write!(f, ": {}", self.message)
     }
 }

@@ -6,13 +6,17 @@ use std::time::{Duration, Instant};
 
 use cloakroom_core::ports::objects::Circuit;
 
+use super::upload::Progress;
+
 /// When a circuit opens, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct CircuitPolicy {
     /// So many failures within the window open it, if no fewer calls failed than did not.
     pub failures_max: u32,
-    /// Failures are forgotten after so long.
+    /// Failures are forgotten after so long, unless one follows the other and nothing is answered in between.
     pub window: Duration,
+    /// A caller who goes away has waited in vain, and not just left, if the store has been silent for so long.
+    pub silence: Duration,
     /// It stays open for so long after the first time, and twice as long each time that the probe fails.
     pub open_for: Duration,
     /// But not longer than this.
@@ -24,6 +28,8 @@ impl Default for CircuitPolicy {
         Self {
             failures_max: 8,
             window: Duration::from_secs(30),
+            // Below what a check of health waits for an answer.
+            silence: Duration::from_secs(3),
             open_for: Duration::from_secs(2),
             open_for_max: Duration::from_secs(30),
         }
@@ -47,10 +53,13 @@ enum State {
     },
 }
 
-/// What became of calls since a window began; the first outcome after its end begins another one.
+/// What became of calls since a window began; the first outcome after its end begins another one. It weighs failures
+/// against answers of the same time; where nothing is answered, there is nothing to weigh, and a call that waits long for
+/// its failure must not be what makes the ones before forgotten.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     began: Instant,
+    failed_at: Option<Instant>,
     failures: u32,
     successes: u32,
 }
@@ -59,6 +68,7 @@ impl Window {
     fn beginning(now: Instant) -> Self {
         Self {
             began: now,
+            failed_at: None,
             failures: 0,
             successes: 0,
         }
@@ -71,6 +81,16 @@ impl Window {
             self
         }
     }
+
+    /// The window that a call belongs to that was begun at `called` and has failed.
+    fn at_failure(self, called: Instant, now: Instant, policy: &CircuitPolicy) -> Self {
+        let follows = |failed: Instant| called.saturating_duration_since(failed) < policy.window;
+        if self.successes == 0 && self.failed_at.is_some_and(follows) {
+            self
+        } else {
+            self.at(now, policy)
+        }
+    }
 }
 
 /// Counts outcomes and refuses calls.
@@ -80,10 +100,13 @@ pub(super) struct CircuitBreaker {
     state: Mutex<State>,
 }
 
-/// A call that was let through. What is dropped without an outcome (the caller went away) says nothing.
+/// A call that was let through. One that is dropped without an outcome (the caller went away) says something only if the
+/// store had been silent.
 #[derive(Debug)]
 pub(super) struct Pass<'a> {
     breaker: &'a CircuitBreaker,
+    called: Instant,
+    progress: Option<Progress>,
     is_probe: bool,
     settled: bool,
 }
@@ -112,6 +135,8 @@ impl CircuitBreaker {
         };
         Ok(Pass {
             breaker: self,
+            called: now,
+            progress: None,
             is_probe,
             settled: false,
         })
@@ -133,6 +158,12 @@ impl CircuitBreaker {
 }
 
 impl Pass<'_> {
+    /// From now on the store has something to answer to.
+    pub(super) fn watching(mut self, progress: Progress) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
     /// The store answered, whatever it said.
     pub(super) fn succeeded(mut self, now: Instant) {
         self.settled = true;
@@ -149,12 +180,17 @@ impl Pass<'_> {
 
     /// It did not answer, or said that it cannot.
     pub(super) fn failed(mut self, now: Instant, why: &str) {
+        self.fail(now, why);
+    }
+
+    fn fail(&mut self, now: Instant, why: &str) {
         self.settled = true;
         let policy = self.breaker.policy;
         let mut state = self.breaker.lock();
         let open_for = match &mut *state {
             State::Closed(window) => {
-                *window = window.at(now, &policy);
+                *window = window.at_failure(self.called, now, &policy);
+                window.failed_at = Some(now);
                 window.failures = window.failures.saturating_add(1);
                 if window.failures < policy.failures_max || window.failures < window.successes {
                     return;
@@ -177,19 +213,27 @@ impl Pass<'_> {
             "the object store does not answer; calls are refused for a while"
         );
     }
+
+    /// The caller went away, after so long without a sign of the store.
+    fn left(&mut self, now: Instant, silence: Duration) {
+        if silence >= self.breaker.policy.silence {
+            self.fail(now, "no answer before the caller gave up");
+        } else if self.is_probe {
+            let mut state = self.breaker.lock();
+            if let State::HalfOpen { open_for } = *state {
+                // The next call is the probe.
+                *state = State::Open { until: now, open_for };
+            }
+        }
+        self.settled = true;
+    }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        if self.is_probe && !self.settled {
-            let mut state = self.breaker.lock();
-            if let State::HalfOpen { open_for } = *state {
-                // The probe went away: the next call is one.
-                *state = State::Open {
-                    until: Instant::now(),
-                    open_for,
-                };
-            }
+        if !self.settled {
+            let silence = self.progress.as_ref().map(Progress::idle);
+            self.left(Instant::now(), silence.unwrap_or_default());
         }
     }
 }
@@ -200,7 +244,7 @@ fn report(circuit: Circuit) {
         Circuit::HalfOpen => 1.0,
         Circuit::Open => 2.0,
     };
-    metrics::gauge!("cloakroom_store_circuit_state").set(value);
+    metrics::gauge!(crate::CIRCUIT_STATE).set(value);
 }
 
 #[cfg(test)]
@@ -210,6 +254,7 @@ mod tests {
     const POLICY: CircuitPolicy = CircuitPolicy {
         failures_max: 3,
         window: Duration::from_secs(10),
+        silence: Duration::from_secs(3),
         open_for: Duration::from_secs(2),
         open_for_max: Duration::from_secs(5),
     };
@@ -280,5 +325,57 @@ mod tests {
         assert!(breaker.enter(later).is_err(), "a call from before says nothing");
         drop(probe);
         assert!(breaker.enter(later).is_ok());
+    }
+
+    #[test]
+    fn a_silent_store_opens_it_however_long_each_failure_takes() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let fail_slowly = |breaker: &CircuitBreaker, from: u64| {
+            let pass = breaker.enter(at(from)).expect("let through");
+            pass.failed(at(from + 30), "no answer");
+        };
+        let breaker = CircuitBreaker::new(POLICY);
+        fail_slowly(&breaker, 0);
+        fail_slowly(&breaker, 30);
+        assert_eq!(breaker.circuit(at(60)), Circuit::Closed);
+        fail_slowly(&breaker, 69);
+        assert_eq!(breaker.circuit(at(99)), Circuit::Open);
+
+        let breaker = CircuitBreaker::new(POLICY);
+        fail_slowly(&breaker, 0);
+        fail_slowly(&breaker, 30);
+        succeed(&breaker, at(60));
+        fail_slowly(&breaker, 60);
+        fail_slowly(&breaker, 90);
+        assert_eq!(breaker.circuit(at(120)), Circuit::Closed, "it was not silent");
+        fail_slowly(&breaker, 130);
+        assert_eq!(
+            breaker.circuit(at(160)),
+            Circuit::Closed,
+            "nobody asked for a while"
+        );
+    }
+
+    #[test]
+    fn a_caller_who_waited_in_vain_counts() {
+        let (breaker, now) = (CircuitBreaker::new(POLICY), Instant::now());
+        let leave = |now: Instant, silence: u64| {
+            let mut pass = breaker.enter(now).expect("let through");
+            pass.left(now, Duration::from_secs(silence));
+        };
+        (0..9).for_each(|_| leave(now, 2));
+        assert_eq!(breaker.circuit(now), Circuit::Closed, "they were in a hurry");
+        (0..3).for_each(|_| leave(now, 3));
+        assert_eq!(breaker.circuit(now), Circuit::Open);
+        let later = now + POLICY.open_for;
+        leave(later, 2);
+        assert_eq!(
+            breaker.circuit(later),
+            Circuit::HalfOpen,
+            "the next one is the probe"
+        );
+        leave(later, 3);
+        assert!(breaker.enter(later + POLICY.open_for).is_err(), "twice as long");
     }
 }

@@ -221,6 +221,7 @@ impl S3Client {
             )))
         })?;
         let (prepared, progress) = self.prepare(request).await?;
+        let pass = pass.watching(progress.clone());
         let answer = match self.exchange(prepared, &progress, patience).await {
             Ok(answer) => answer,
             Err(unanswered) => {
@@ -323,19 +324,24 @@ impl S3Client {
         progress: &Progress,
         patience: Duration,
     ) -> Result<Answer, Unanswered> {
-        let answer = self.http.request(request);
-        tokio::pin!(answer);
+        let mut answer = std::pin::pin!(self.http.request(request));
         let mut checks = tokio::time::interval((patience / 4).clamp(STALL_CHECK_MIN, STALL_CHECK_MAX));
+        checks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_late = false;
         loop {
             tokio::select! {
+                biased;
                 answered = &mut answer => {
+                    progress.moved(false);
                     return answered.map(|head| Answer::new(head, patience)).map_err(|error| Unanswered {
                         connected: !error.is_connect(),
                         reason: describe(&error),
                     });
                 }
                 _ = checks.tick() => {
-                    if progress.idle() > patience {
+                    // A process that stood still hears of the time before it hears of what came meanwhile.
+                    let was_late = std::mem::replace(&mut is_late, progress.idle() > patience);
+                    if is_late && was_late {
                         return Err(Unanswered {
                             connected: true,
                             reason: format!("no answer within {} s", patience.as_secs_f64()),

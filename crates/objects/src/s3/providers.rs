@@ -19,7 +19,6 @@ pub struct Provider {
 pub const OWN: Provider = Provider {
     name: "Cloakroom",
     lacks: &[
-        Fact::MayReadCors,
         Fact::MayWriteCors,
         Fact::MayReadLifecycle,
         Fact::MayWriteLifecycle,
@@ -193,7 +192,11 @@ impl Provider {
 }
 
 /// Facts about a configuration, and not about a service.
-const OF_CONFIGURATIONS: [Fact; 2] = [Fact::EncryptionAsConfigured, Fact::StorageClassAsConfigured];
+const OF_CONFIGURATIONS: [Fact; 3] = [
+    Fact::SameProtocol,
+    Fact::EncryptionAsConfigured,
+    Fact::StorageClassAsConfigured,
+];
 
 /// The tables of `docs/providers.md`: which upload methods each service is given, every fact, and what each gap means.
 pub fn markdown() -> String {

@@ -48,7 +48,8 @@ impl Progress {
         self.with(|moves| moves.failure.clone())
     }
 
-    fn moved(&self, waits_for_us: bool) {
+    /// The store has taken something, or answered.
+    pub(super) fn moved(&self, waits_for_us: bool) {
         self.with(|moves| {
             moves.last = Instant::now();
             moves.waits_for_us = waits_for_us;

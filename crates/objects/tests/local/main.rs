@@ -6,4 +6,5 @@ mod child;
 mod crashes;
 mod foreign_files;
 mod limits;
+mod metrics;
 mod suite;

@@ -56,6 +56,7 @@ impl Stand {
         let signer = UrlSigner::from_credentials(Arc::clone(&source), region.clone(), endpoint.clone());
         let target = Target {
             public: endpoint.clone(),
+            announced: endpoint.clone(),
             endpoint,
             region,
             credentials: source,

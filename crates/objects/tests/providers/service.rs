@@ -85,6 +85,7 @@ impl Service {
         let target = Target {
             endpoint: self.endpoint.clone(),
             public: self.endpoint.clone(),
+            announced: self.endpoint.clone(),
             region: self.region.clone(),
             credentials: Arc::clone(&self.credentials),
             signer: Arc::new(signer),

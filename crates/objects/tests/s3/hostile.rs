@@ -1,13 +1,18 @@
 //! Answers that no good service gives: they are errors, in time, and take no memory.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::ports::objects::{
-    ByteRange, GetOptions, ListOptions, ObjectError, ObjectPath, ObjectStore,
+    ByteRange, Circuit, GetOptions, ListOptions, ObjectError, ObjectPath, ObjectStore,
 };
+use cloakroom_objects::s3::{CircuitPolicy, S3Options, S3Store};
 use cloakroom_testkit::object_store_suite::collect;
+use tokio::sync::oneshot;
 
-use crate::scripted::{Reply, Scripted, answer, object};
+use crate::scripted::{Reply, Scripted, answer, object, options_at};
 use crate::stand::impatient;
 
 /// Longer than any call may take that gives up, on a slow machine: what it would wait for never comes.
@@ -98,6 +103,83 @@ async fn silence_ends_in_time() {
     let head = scripted.store.head(&path(), &GetOptions::default()).await;
     assert!(matches!(head, Err(ObjectError::Unavailable(_))), "{head:?}");
     assert!(begun.elapsed() < ENOUGH);
+}
+
+/// A suspended machine, a host with too much to do: the time is over before the answer is looked at.
+#[tokio::test]
+async fn an_answer_that_came_while_the_process_stood_still_counts() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut options = impatient(options_at(&format!("http://{}", listener.local_addr().unwrap())));
+    options.retry.attempts_max = 1;
+    let patience = options.request_timeout / 3;
+    let (asked, was_asked) = oneshot::channel();
+    let (stopped, has_stopped) = mpsc::channel();
+    let (answered, was_answered) = mpsc::channel();
+    // Not in the runtime that stands still.
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        asked.send(()).unwrap();
+        has_stopped.recv().unwrap();
+        let Reply::Bytes(answer) = object("1", "") else {
+            unreachable!()
+        };
+        stream.write_all(&answer).unwrap();
+        answered.send(()).unwrap();
+        let _ = stream.read_to_end(&mut head);
+    });
+    let standstill = tokio::spawn(async move {
+        was_asked.await.unwrap();
+        stopped.send(()).unwrap();
+        was_answered.recv().unwrap();
+        let begun = Instant::now();
+        while begun.elapsed() <= patience {
+            std::thread::park_timeout(patience);
+        }
+    });
+    let store = S3Store::new(options).unwrap();
+    let head = store.head(&path(), &GetOptions::default()).await;
+    assert_eq!(head.unwrap().size_bytes, 1);
+    standstill.await.unwrap();
+    drop(store);
+    server.join().unwrap();
+}
+
+#[tokio::test]
+async fn callers_who_give_up_on_a_silent_store_open_the_circuit() {
+    for (silence, expected) in [
+        (Duration::ZERO, Circuit::Open),
+        (Duration::from_hours(1), Circuit::Closed),
+    ] {
+        let circuit = CircuitPolicy {
+            failures_max: 3,
+            silence,
+            open_for: ENOUGH,
+            ..CircuitPolicy::default()
+        };
+        let silent = (0..3).map(|_| Reply::Silence);
+        let scripted = Scripted::with(silent, |options| S3Options { circuit, ..options }).await;
+        for count in 1..=3 {
+            let options = GetOptions::default();
+            let path = path();
+            let head = scripted.store.head(&path, &options);
+            let is_asked = async {
+                while scripted.asked().len() < count {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                head = head => panic!("it is silent: {head:?}"),
+                () = is_asked => {}
+            }
+        }
+        assert_eq!(scripted.store.circuit(), expected, "{silence:?}");
+    }
 }
 
 #[tokio::test]

@@ -63,6 +63,17 @@ pub fn object(size: &str, body: &str) -> Reply {
     )
 }
 
+/// A service of a test at this address.
+pub fn options_at(url: &str) -> S3Options {
+    S3Options::new(
+        Endpoint::parse(url, Addressing::Path).unwrap(),
+        Region::default(),
+        Arc::new(StaticCredentials(Credentials::new("AKID", "hush-hush"))),
+        Arc::new(WallClock),
+        Arc::new(SeededRandom::new(1)),
+    )
+}
+
 pub struct Scripted {
     pub store: S3Store,
     asked: Arc<Mutex<Vec<String>>>,
@@ -87,15 +98,8 @@ impl Scripted {
                 tokio::spawn(serve(stream, Arc::clone(&replies), Arc::clone(&heard)));
             }
         });
-        let options = eager(S3Options::new(
-            Endpoint::parse(&url, Addressing::Path).unwrap(),
-            Region::default(),
-            Arc::new(StaticCredentials(Credentials::new("AKID", "hush-hush"))),
-            Arc::new(WallClock),
-            Arc::new(SeededRandom::new(1)),
-        ));
         Self {
-            store: S3Store::new(change(options)).unwrap(),
+            store: S3Store::new(change(eager(options_at(&url)))).unwrap(),
             asked,
         }
     }

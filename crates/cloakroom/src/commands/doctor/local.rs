@@ -90,6 +90,9 @@ pub(super) async fn look(args: &Args, config: &Config, report: &mut Report) -> R
     let endpoint = Endpoint::parse(&endpoint, Addressing::Path).map_err(Failure::new)?;
     let public = Endpoint::parse(&public, Addressing::Path).map_err(Failure::new)?;
     let findings = probe_endpoint(args, config, endpoint, public, credentials).await?;
+    if let Some(line) = s3::unused(args, config) {
+        report.add(line);
+    }
     for (fact, answer) in findings.answers() {
         if s3::is_unneeded(answer, fact) {
             continue;
@@ -193,7 +196,12 @@ async fn probe_endpoint(
     let signer = |endpoint: &Endpoint| {
         UrlSigner::from_credentials(Arc::clone(&source), region.clone(), endpoint.clone())
     };
+    let announced = match config.settings.s3_public_address() {
+        Some(url) => Endpoint::parse(&url, Addressing::Path).map_err(Failure::new)?,
+        None => public.clone(),
+    };
     let target = Target {
+        announced,
         signer: Arc::new(signer(&public)),
         detour: (public != endpoint).then(|| Arc::new(signer(&endpoint)) as _),
         endpoint,

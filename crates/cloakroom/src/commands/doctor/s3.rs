@@ -12,6 +12,9 @@ use super::{Args, Failure};
 use crate::config::Config;
 use crate::wire;
 
+const CHECK_THE_NAME: &str =
+    "check the name after --bucket: a bucket that no collection uses need not be there";
+
 /// Looks at its buckets: at the first one thoroughly, at the others for what may differ.
 pub(super) async fn look(
     args: &Args,
@@ -64,10 +67,19 @@ pub(super) async fn look(
                 server.as_str(),
             ));
         }
+        let unused = unused(args, config);
+        if let Some(line) = &unused {
+            report.add(line.clone());
+        }
         for (fact, answer) in findings.answers() {
             let line = Line::of(fact, answer);
             let vain = step_of(fact).filter(|step| line.verdict >= Verdict::Unknown && tried.contains(step));
-            let remedy = vain.map_or(line.remedy, |step| said_of(step).1);
+            let is_stray = fact == Fact::BucketExists && unused.is_some() && line.verdict != Verdict::Ok;
+            let remedy = match vain {
+                Some(step) => said_of(step).1,
+                None if is_stray => CHECK_THE_NAME,
+                None => line.remedy,
+            };
             report.add(Line { remedy, ..line });
         }
         first.get_or_insert(findings);
@@ -76,6 +88,28 @@ pub(super) async fn look(
         offer(config, &findings, report);
     }
     Ok(())
+}
+
+/// What is said of a bucket that was asked for by name and is none of ours: whoever mistypes it must not be told to make it.
+pub(super) fn unused(args: &Args, config: &Config) -> Option<Line> {
+    let name = args
+        .bucket
+        .as_ref()
+        .filter(|name| !config.buckets.contains(*name))?;
+    let ours: Vec<&str> = config.buckets.iter().map(String::as_str).collect();
+    let found = format!("no: not {name}, but {}", ours.join(", "));
+    let line = Line::ok(
+        "reach",
+        "bucket_used",
+        "a collection of the main store uses the bucket",
+        found,
+    );
+    Some(line.unless(
+        false,
+        Verdict::Warn,
+        "no file of the main store is kept there, and no other store is looked at",
+        CHECK_THE_NAME,
+    ))
 }
 
 fn buckets(args: &Args, config: &Config) -> BTreeSet<String> {

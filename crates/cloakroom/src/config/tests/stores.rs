@@ -1,4 +1,4 @@
-//! Stores beside the main one.
+//! Stores beside the main one, and what is said of connections that there are not.
 
 use cloakroom_core::storage::StorageMode;
 
@@ -171,4 +171,29 @@ fn what_a_store_lacks_is_named() {
         serving.iter().any(|problem| problem.0.starts_with(keys)),
         "{serving:?}"
     );
+}
+
+#[test]
+fn encryption_of_no_connection_is_a_problem() {
+    for name in ["S3_USE_SSL", "MINIO_SECURE"] {
+        let [problem] = &fixture().environment(name, "true").problems()[..] else {
+            panic!("one problem")
+        };
+        assert!(
+            problem.starts_with("s3.use_ssl is true, and there is no S3 address"),
+            "{problem}"
+        );
+        assert_eq!(fixture().environment(name, "false").problems(), [""; 0]);
+    }
+    let behind_a_proxy = fixture()
+        .environment("S3_USE_SSL", "true")
+        .environment("CLOAKROOM_S3_PUBLIC_URL", "files.example");
+    assert_eq!(
+        behind_a_proxy.load().settings.s3_public_address().as_deref(),
+        Some("https://files.example")
+    );
+    let aws = fixture()
+        .environment("S3_USE_SSL", "true")
+        .environment("CLOAKROOM_STORE_KIND", "s3");
+    assert_eq!(aws.problems(), [""; 0]);
 }

@@ -46,9 +46,11 @@ impl<'a> Examination<'a> {
         } else {
             Some(signer(self.url)? as Arc<dyn Signer>)
         };
+        let clients = settings.endpoint(&public).map_err(Failure::new)?;
         Ok(Target {
             endpoint: settings.endpoint(self.url).map_err(Failure::new)?,
-            public: settings.endpoint(&public).map_err(Failure::new)?,
+            public: clients.clone(),
+            announced: clients,
             region: settings.s3_region.clone(),
             credentials: Arc::clone(&self.credentials),
             signer: signer(&public)?,

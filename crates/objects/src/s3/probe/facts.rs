@@ -197,6 +197,8 @@ facts! {
             "keys of ours are unique, so nothing is replaced anyway", "";
     }
     Bucket {
+        SameProtocol "same_protocol" Warn: "pages of https origins are given https addresses",
+            "browsers block what a page from https sends to an http address (mixed content): it can neither upload nor download", "serve the address that clients use over https, and say so in s3.public_url (S3_PRESIGN_ENDPOINT)";
         CorsPut "cors_put" Fail: "pages of the origin may PUT", "browsers refuse uploads with method put and multipart", "add the origin to s3.cors_origins, then run the doctor with --fix, or start a server, which does the same";
         CorsPost "cors_post" Warn: "pages of the origin may POST", "browsers hide the answer to forms", "add the origin to s3.cors_origins, then run the doctor with --fix, or start a server, which does the same";
         CorsGet "cors_get" Warn: "pages of the origin may GET", "pages cannot read files by script", "add the origin to s3.cors_origins, then run the doctor with --fix, or start a server, which does the same";

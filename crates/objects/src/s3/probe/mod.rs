@@ -67,6 +67,8 @@ pub struct Target {
     pub bucket: String,
     /// Everything that is written begins so, and is removed. Ends in a name that nobody else uses.
     pub prefix: String,
+    /// Where clients are sent. Not `public` where something stands in for a server that does not run.
+    pub announced: Endpoint,
     /// Origins of web pages that must be let in.
     pub origins: Vec<String>,
     /// How files are encrypted.
@@ -193,7 +195,8 @@ fn asked(depth: Depth) -> impl Iterator<Item = Fact> {
     let optional = |fact: Fact| {
         matches!(
             fact,
-            Fact::CorsPut
+            Fact::SameProtocol
+                | Fact::CorsPut
                 | Fact::CorsPost
                 | Fact::CorsGet
                 | Fact::CorsExposesEtag

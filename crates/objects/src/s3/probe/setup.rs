@@ -1,8 +1,11 @@
 //! How the bucket is set up: CORS, lifecycle, encryption, storage class, versions, notifications.
 
+use std::net::IpAddr;
+
 use cloakroom_core::key::STAGING_PREFIX;
 use cloakroom_core::ports::objects::ObjectPath;
 use cloakroom_core::ports::signer::DownloadPresentation;
+use cloakroom_signing::Endpoint;
 use http::Method;
 
 use super::EXPIRES_SECONDS;
@@ -74,6 +77,10 @@ async fn cors(caller: &Caller<'_>, findings: &mut Findings) {
     if target.origins.is_empty() {
         return;
     }
+    findings.note(
+        Fact::SameProtocol,
+        same_protocol(&target.announced, &target.origins),
+    );
     let path = ObjectPath::new(&target.bucket, caller.key("cors"));
     let now = target.now();
     let upload = constraints(BODY.len() as u64);
@@ -142,6 +149,27 @@ async fn cors(caller: &Caller<'_>, findings: &mut Findings) {
             format!("{}, exposed: {exposed:?}", seen(&reply))
         }),
     );
+}
+
+/// Browsers block what a page from `https` sends to an `http` address, unless that is on the same machine (W3C, "Mixed
+/// Content" and "Secure Contexts", §3.1).
+fn same_protocol(announced: &Endpoint, origins: &[String]) -> Answer {
+    let host = announced.host();
+    let name = match host.strip_prefix('[') {
+        Some(address) => address.split(']').next(),
+        None => host.split(':').next(),
+    };
+    let name = name.unwrap_or(host);
+    let is_trusted = announced.scheme() == "https"
+        || name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    match origins.iter().find(|origin| origin.starts_with("https://")) {
+        Some(origin) if !is_trusted => {
+            Answer::Not(format!("a page of {origin} would be sent to http://{host}"))
+        }
+        _ => Answer::Holds,
+    }
 }
 
 fn allowed(reply: &Reply, origin: &str, method: &str, headers: &str) -> Answer {
@@ -243,4 +271,32 @@ async fn put_and_look(caller: &Caller<'_>, name: &str, headers: &[(String, Strin
         return written;
     }
     caller.call(Method::HEAD, &key, &[], &[], "").await
+}
+
+#[cfg(test)]
+mod tests {
+    use cloakroom_signing::Addressing;
+
+    use super::*;
+
+    #[test]
+    fn pages_from_https_need_https_beyond_their_own_machine() {
+        for (address, page, holds) in [
+            ("https://s3.test", "https://app.test", true),
+            ("http://s3.test:9000", "http://app.test", true),
+            ("http://s3.test:9000", "https://app.test", false),
+            ("http://localhost.test", "https://app.test", false),
+            ("http://10.0.0.1:9000", "https://app.test", false),
+            ("http://[fd00::1]:9000", "https://app.test", false),
+            ("http://localhost:9000", "https://app.test", true),
+            ("http://s3.localhost", "https://app.test", true),
+            ("http://127.0.0.2:9000", "https://app.test", true),
+            ("http://[::1]:9000", "https://app.test", true),
+        ] {
+            let announced = Endpoint::parse(address, Addressing::Path).expect("an address");
+            let answer = same_protocol(&announced, &["http://other.test".to_owned(), page.to_owned()]);
+            assert_eq!(answer == Answer::Holds, holds, "{page} to {address}: {answer:?}");
+            assert!(holds || answer.seen().contains(page) && answer.seen().contains(address));
+        }
+    }
 }
