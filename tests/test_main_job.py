@@ -68,6 +68,9 @@ def test_a_large_file_comes_in_parts(api):
     assert (incomplete.status_code, incomplete.json()["error_code"]) == (409, "upload_incomplete")
     there = api.request("GET", f"/uploads/{file_id}/parts").json()["parts"]
     assert [part["part_number"] for part in there] == [1]
+    early = api.request("POST", f"/uploads/{file_id}/complete", json={})
+    assert (early.status_code, early.json()["error_code"]) == (409, "upload_incomplete")
+    assert early.json()["details"]["missing_part_numbers"] == [2, 3]
     with ThreadPoolExecutor(4) as pool:
         assert all(answer.ok for answer in pool.map(send, others))
     done = api.request("POST", f"/uploads/{file_id}/complete", json={})

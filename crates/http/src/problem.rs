@@ -75,6 +75,14 @@ impl Problem {
         self
     }
 
+    /// Answers with another status than the code's own, for clients whose document names one.
+    pub fn with_status_for(mut self, code: ErrorCode, status: StatusCode) -> Self {
+        if self.0.code == code {
+            self.0.status = status;
+        }
+        self
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.0.status

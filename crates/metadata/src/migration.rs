@@ -1,8 +1,11 @@
 //! Embedded migrations: numbered SQL texts with a checksum. How they are applied is the engine's matter.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
+
+use crate::prefix::TablePrefix;
 
 /// One step of a schema.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +72,50 @@ pub enum MigrationMismatch {
         /// Name of the step.
         name: &'static str,
     },
+    /// Tables are gone that applied steps made.
+    #[error(
+        "{} missing, though the migrations were applied: restore the database from a backup, or begin with an empty \
+         one and run `cloakroom rebuild`",
+        counted(.tables)
+    )]
+    Gone {
+        /// Their names.
+        tables: Vec<String>,
+    },
+}
+
+fn counted(tables: &[String]) -> String {
+    let (noun, verb) = if tables.len() == 1 {
+        ("table", "is")
+    } else {
+        ("tables", "are")
+    };
+    format!("its {noun} {} {verb}", tables.join(", "))
+}
+
+/// The tables that stand when these steps were applied. Steps are written with one statement's beginning to a line.
+pub(crate) fn tables(steps: &[Migration], prefix: &TablePrefix) -> Vec<String> {
+    let mut tables = BTreeSet::new();
+    for line in steps.iter().flat_map(|step| step.sql.lines()) {
+        let words: Vec<&str> = line
+            .split_whitespace()
+            .map(|word| word.trim_end_matches(';'))
+            .collect();
+        match words.as_slice() {
+            ["CREATE", "TABLE", name, ..] | ["CREATE", "VIRTUAL", "TABLE", name, ..] => {
+                tables.insert(*name);
+            }
+            ["DROP", "TABLE", name] => {
+                tables.remove(name);
+            }
+            ["ALTER", "TABLE", old, "RENAME", "TO", new] => {
+                tables.remove(old);
+                tables.insert(*new);
+            }
+            _ => {}
+        }
+    }
+    tables.into_iter().map(|name| prefix.render(name)).collect()
 }
 
 /// The steps that are still to be applied. `applied` is in order of version.
@@ -135,6 +182,25 @@ mod tests {
         assert_eq!(versions(outstanding(KNOWN, &[])), Ok(vec![1, 2]));
         assert_eq!(versions(outstanding(KNOWN, &applied(&KNOWN[..1]))), Ok(vec![2]));
         assert_eq!(versions(outstanding(KNOWN, &applied(KNOWN))), Ok(vec![]));
+    }
+
+    #[test]
+    fn tables_are_those_of_the_last_step() {
+        let steps = [
+            Migration {
+                version: 1,
+                name: "first",
+                sql: "CREATE TABLE {p}_a (\n    x int\n);\nCREATE TABLE {p}_b (x int);\nCREATE INDEX {p}_i ON {p}_a (x);",
+            },
+            Migration {
+                version: 2,
+                name: "second",
+                sql: "CREATE VIRTUAL TABLE {p}_c USING fts5 (x);\nCREATE TABLE {p}_a_next (\nx int);\nDROP TABLE {p}_a;\n\
+                      ALTER TABLE {p}_a_next RENAME TO {p}_a;\nALTER TABLE {p}_b ADD COLUMN y int;",
+            },
+        ];
+        let prefix = "t".parse().unwrap();
+        assert_eq!(tables(&steps, &prefix), ["t_a", "t_b", "t_c"]);
     }
 
     #[test]

@@ -201,6 +201,13 @@ async fn conclude(app: &App, job: &Job, result: Result<Attempt, AttemptError>) {
                 reason,
             }
         }
+        Err(AttemptError::Away { reason, wait }) => {
+            app.alert_job_waits(job, &reason);
+            JobOutcome::Snooze {
+                run_at: after(SignedDuration::try_from(wait).unwrap_or(UNAVAILABLE_WAIT)),
+                reason,
+            }
+        }
         Err(AttemptError::Closed(reason)) => JobOutcome::Snooze {
             run_at: after(CLOSED_WAIT),
             reason,

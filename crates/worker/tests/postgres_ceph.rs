@@ -16,6 +16,8 @@ mod holds;
 mod interruptions;
 #[path = "it/main_job.rs"]
 mod main_job;
+#[path = "it/multipart.rs"]
+mod multipart;
 #[path = "it/operations.rs"]
 mod operations;
 #[path = "it/originals.rs"]

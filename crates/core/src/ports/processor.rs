@@ -101,6 +101,14 @@ pub enum ProcessorError {
     /// Something else is at fault: try again.
     #[error("{0}")]
     Retry(String),
+    /// What the processor depends on is away: try again later, as often as it takes.
+    #[error("{reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+        /// How long to wait, where that is known.
+        wait: Option<Duration>,
+    },
 }
 
 /// Makes something of verified bytes.
@@ -111,6 +119,11 @@ pub trait Processor: Send + Sync {
 
     /// Whether it takes files of this type; others pass it by.
     fn accepts(&self, content_type: &MediaType) -> bool;
+
+    /// Whether a run may begin now, as far as is known without asking: what is away need not cost a pass over the file.
+    fn ready(&self) -> Result<(), ProcessorError> {
+        Ok(())
+    }
 
     /// What a run may use.
     fn limits(&self) -> ProcessorLimits {

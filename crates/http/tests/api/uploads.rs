@@ -106,19 +106,21 @@ async fn a_multipart_upload_goes_from_parts_to_a_confirmed_file() {
     assert_eq!(more["parts"][0]["expires_at"], "2026-01-02T03:19:05.000006Z");
 
     let complete = format!("/api/v1/uploads/{id}/complete");
-    let wrong = app
-        .post(
-            "ann",
-            &complete,
-            json!({"parts": [{"part_number": 1, "etag": "nonsense"}]}),
-        )
-        .await;
-    assert_eq!(wrong.refusal(), (422, "invalid_part".to_owned()));
+    let early = app.call("ann", Method::POST, &complete, None).await;
+    assert_eq!(early.refusal(), (409, "upload_incomplete".to_owned()));
+    assert_eq!(
+        early.problem()["details"],
+        json!({"file_id": id, "missing_parts": 1, "missing_part_numbers": [2]})
+    );
     app.app
         .objects
         .put_part(&path, upload_id, 2, PutBody::from_bytes(vec![1; 5]))
         .await
         .expect("kept");
+    let nonsense = |number: u32| json!({"part_number": number, "etag": "nonsense"});
+    let wrong = json!({"parts": [nonsense(1), nonsense(2)]});
+    let wrong = app.post("ann", &complete, wrong).await;
+    assert_eq!(wrong.refusal(), (422, "invalid_part".to_owned()));
     let done = app.call("ann", Method::POST, &complete, None).await;
     assert_eq!(
         (done.status, &done.json()["state"]),

@@ -12,7 +12,7 @@ use super::address::{self, InvalidAddress};
 use super::connection::Connector;
 use super::failure::{Failure, Outcome};
 use super::tls::{self, TlsError};
-use crate::migration::{Applied, Migration, MigrationMismatch, outstanding};
+use crate::migration::{Applied, Migration, MigrationMismatch, outstanding, tables};
 use crate::prefix::TablePrefix;
 
 /// The schema, step by step.
@@ -195,7 +195,21 @@ async fn migrate(client: &Client, prefix: &TablePrefix, steps: &[Migration]) -> 
         .execute("SELECT pg_advisory_unlock($1)", &[&lock])
         .await
         .map_err(engine)?;
-    Ok(())
+    let gone = gone(client, &tables(steps, prefix)).await?;
+    if gone.is_empty() {
+        return Ok(());
+    }
+    Err(MigrationMismatch::Gone { tables: gone }.into())
+}
+
+/// Those of these tables that there are not.
+async fn gone(client: &Client, tables: &[String]) -> Outcome<Vec<String>> {
+    let sql = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL ORDER BY name";
+    let rows = client.query(sql, &[&tables]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<std::result::Result<_, _>>()?)
 }
 
 /// Whether a step was ever applied.

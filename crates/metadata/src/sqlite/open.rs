@@ -1,5 +1,6 @@
 //! Opening: one process at a time, the right settings, the newest schema.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, params};
 use super::SqliteOptions;
 use super::session::Session;
 use super::statements::Statements;
-use crate::migration::{Applied, Migration, MigrationMismatch, outstanding};
+use crate::migration::{Applied, Migration, MigrationMismatch, outstanding, tables};
 use crate::prefix::TablePrefix;
 
 /// The schema, step by step.
@@ -229,7 +230,22 @@ fn migrate(
             "metadata_migration_applied"
         );
     }
-    Ok(())
+    let standing = standing(connection).map_err(engine)?;
+    let mut gone = tables(steps, prefix);
+    gone.retain(|table| !standing.contains(table));
+    if gone.is_empty() {
+        return Ok(());
+    }
+    Err(OpenError::Schema {
+        path: path.to_path_buf(),
+        source: MigrationMismatch::Gone { tables: gone },
+    })
+}
+
+/// The tables that there are, with those of other prefixes.
+fn standing(connection: &Connection) -> rusqlite::Result<HashSet<String>> {
+    let mut statement = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+    statement.query_map([], |row| row.get(0))?.collect()
 }
 
 /// The steps that a database lacks; all of them where there is no file. Nothing is changed.

@@ -173,10 +173,10 @@ statements! {
     put_derivative: "INSERT OR REPLACE INTO {p}_derivatives (file_id, name, key, content_type, size_bytes, width, height,
         error, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
 
-    // Search
-    insert_search: "INSERT INTO {p}_search (rowid, owner, words) VALUES (?1, ?2, ?3)",
+    // Search. What is left of rows that somebody removed by hand is replaced: their `seq` is given out again.
+    insert_search: "INSERT OR REPLACE INTO {p}_search (rowid, owner, words) VALUES (?1, ?2, ?3)",
     delete_search: "DELETE FROM {p}_search WHERE rowid = ?1",
-    insert_metadata: "INSERT INTO {p}_file_metadata (k, v, created_at, id, seq) VALUES (?1, ?2, ?3, ?4, ?5)",
+    insert_metadata: "INSERT OR REPLACE INTO {p}_file_metadata (k, v, created_at, id, seq) VALUES (?1, ?2, ?3, ?4, ?5)",
     delete_metadata: "DELETE FROM {p}_file_metadata WHERE k = ?1 AND v = ?2 AND created_at = ?3 AND id = ?4",
 
     // Events

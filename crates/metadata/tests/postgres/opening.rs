@@ -118,6 +118,20 @@ async fn a_newer_database_and_a_changed_migration_are_refused() {
     );
 }
 
+#[tokio::test]
+async fn a_table_that_is_gone_is_named() {
+    let (store, prefix) = store().await;
+    store.close().await.unwrap();
+    let drop_it = format!("DROP TABLE {}_files CASCADE", prefix.0);
+    client().await.batch_execute(&drop_it).await.unwrap();
+    let error = refusal(options(&prefix)).await.to_string();
+    let wanted = format!("table {}_files is missing", prefix.0);
+    assert!(
+        error.contains(&wanted) && error.contains("cloakroom rebuild"),
+        "{error}"
+    );
+}
+
 /// A step that fails leaves nothing, and says which it was.
 #[tokio::test]
 async fn a_failed_migration_is_rolled_back_and_named() {

@@ -6,3 +6,4 @@ mod conformance;
 mod durability;
 mod opening;
 mod outbox;
+mod stale;

@@ -213,6 +213,24 @@ async fn a_database_of_the_first_version_is_brought_up_to_date() {
 }
 
 #[test]
+fn a_table_that_is_gone_is_named() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("metadata.db");
+    drop(SqliteStore::open(options(&path)).unwrap());
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("DROP TABLE cloakroom_files; DROP TABLE cloakroom_search")
+        .unwrap();
+    let error = refusal(&path);
+    assert_names(
+        &error,
+        &path,
+        "tables cloakroom_files, cloakroom_search are missing",
+    );
+    assert_names(&error, &path, "cloakroom rebuild");
+}
+
+#[test]
 fn a_changed_migration_is_refused() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("metadata.db");

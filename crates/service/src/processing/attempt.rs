@@ -1,5 +1,7 @@
 //! How an attempt at a job ends.
 
+use std::time::Duration;
+
 use cloakroom_core::error::{ErrorCode, Refusal};
 use cloakroom_core::ports::metadata::MetadataError;
 use cloakroom_core::ports::objects::ObjectError;
@@ -21,6 +23,15 @@ pub enum AttemptError {
     /// Try again later; the store or the database is at fault, so the attempt does not count.
     #[error("{0}")]
     Unavailable(String),
+    /// Try again then; what a processor depends on is at fault and says, or has shown, how long it needs. The attempt does not
+    /// count.
+    #[error("{reason}")]
+    Away {
+        /// Why.
+        reason: String,
+        /// How long to wait.
+        wait: Duration,
+    },
     /// Try again in a while; the mode of the store does not allow it now, so the attempt does not count.
     #[error("{0}")]
     Closed(String),
@@ -32,6 +43,14 @@ impl AttemptError {
         match refusal.code {
             ErrorCode::Unavailable => Self::Unavailable(refusal.message),
             _ => Self::Closed(refusal.message),
+        }
+    }
+
+    /// What a processor found away.
+    pub(crate) fn away(reason: String, wait: Option<Duration>) -> Self {
+        match wait {
+            Some(wait) => Self::Away { reason, wait },
+            None => Self::Unavailable(reason),
         }
     }
 }

@@ -73,6 +73,9 @@ impl App {
                 Err(ProcessorError::Retry(reason)) => {
                     return Err(AttemptError::Retry(format!("{name}: {reason}")));
                 }
+                Err(ProcessorError::Unavailable { reason, wait }) => {
+                    return Err(AttemptError::away(format!("{name}: {reason}"), wait));
+                }
                 Err(ProcessorError::Rejected(error)) if required => return Ok(Err(error)),
                 Err(ProcessorError::Rejected(error)) => {
                     derivatives.push(self.unmade(file, name.clone(), error.message));
@@ -84,6 +87,25 @@ impl App {
             facts.insert("mismatches".to_owned(), mismatches.into());
         }
         Ok(Ok((facts, derivatives)))
+    }
+
+    /// A file waits, untouched, while a processor that it is going to need is known to be away.
+    pub(super) fn processors_are_there(&self, file: &File) -> Result<(), AttemptError> {
+        let Ok(collection) = self.collection(&file.collection) else {
+            return Ok(());
+        };
+        for name in &collection.processors {
+            let processor = self.processors.get(name.as_str());
+            let needed = processor.filter(|processor| processor.accepts(&file.declared.content_type));
+            match needed.map_or(Ok(()), |processor| processor.ready()) {
+                Ok(()) => {}
+                Err(ProcessorError::Unavailable { reason, wait }) => {
+                    return Err(AttemptError::away(format!("{name}: {reason}"), wait));
+                }
+                Err(error) => return Err(AttemptError::Retry(format!("{name}: {error}"))),
+            }
+        }
+        Ok(())
     }
 
     fn unmade(&self, file: &File, name: String, error: String) -> Derivative {

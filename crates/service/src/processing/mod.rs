@@ -70,6 +70,7 @@ impl App {
         }
         let admission = self.job_admission(Deed::Verify, &file.bucket)?;
         self.scanner_is_back(&file).await?;
+        self.processors_are_there(&file)?;
         let file = self.take_up(&file, job).await?;
         let Ok(collection) = self.collection(&file.collection) else {
             return Err(AttemptError::Retry(format!(

@@ -122,6 +122,17 @@ impl App {
                 .with("record", linked.to_string())
                 .into());
             }
+            // Nothing comes of it any more that a record could use.
+            None if matches!(confirmed.file.state, FileState::Failed | FileState::Quarantined) => {
+                let state = confirmed.file.state.as_str();
+                return Err(Refusal::new(
+                    ErrorCode::InvalidState,
+                    format!("The file is {state} and cannot be linked; upload a good one and link that."),
+                )
+                .with("file_id", confirmed.file.id.to_string())
+                .with("state", state)
+                .into());
+            }
             None => {}
         }
         let patch = FilePatch {

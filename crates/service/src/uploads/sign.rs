@@ -217,8 +217,12 @@ impl App {
                 self.renew(&file, &mut upload, &collection).await?;
             }
         }
-        if upload.method == UploadMethod::Multipart && upload.multipart_id.is_none() && file.state.is_open() {
-            self.begin_multipart(&file, &mut upload).await?;
+        if upload.method == UploadMethod::Multipart && file.state.is_open() {
+            if upload.multipart_id.is_none() {
+                self.begin_multipart(&file, &mut upload).await?;
+            } else {
+                self.keep_multipart_open(&file, &mut upload).await?;
+            }
         }
         let ticket = self.ticket(&file, &upload, &collection).inspect_err(|error| {
             tracing::error!(event = "s3_presign_error", file_id = %file.id, %error, "signing failed");
@@ -259,7 +263,7 @@ impl App {
         Ok(self.metadata.update_upload(upload, file.version).await?)
     }
 
-    async fn begin_multipart(&self, file: &File, upload: &mut Upload) -> Result<()> {
+    pub(super) async fn begin_multipart(&self, file: &File, upload: &mut Upload) -> Result<()> {
         let path = ObjectPath::new(&file.bucket, &upload.staging_key);
         let attributes = ObjectAttributes {
             content_type: Some(file.declared.content_type.to_string()),

@@ -57,7 +57,9 @@ impl App {
                 tracing::info!(event = "variant_failed", file_id = %file.id, code = error.code, name, "a variant cannot be made");
                 self.failure_of(file, &name, error.message)
             }
-            Err(ProcessorError::Retry(reason)) => return Err(ServiceError::Unavailable(reason)),
+            Err(ProcessorError::Retry(reason) | ProcessorError::Unavailable { reason, .. }) => {
+                return Err(ServiceError::Unavailable(reason));
+            }
         };
         let outcome = match self.still_admitted(&admission).await {
             Ok(()) => {

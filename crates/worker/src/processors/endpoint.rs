@@ -2,6 +2,9 @@
 //!
 //! A request says what it is about in one header, and that header is signed as a webhook is: with the digest of the file in
 //! it, so that the body need not be read twice.
+//!
+//! An endpoint that is away (nobody takes the connection, or a proxy in front says so) is asked again later, by all files
+//! together: what waits for it meanwhile is not read again and again.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
@@ -12,10 +15,12 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use cloakroom_core::ports::clock::Clock;
 use cloakroom_core::ports::processor::{ProcessorError, ProcessorInput, ProcessorLimits, ProcessorOutput};
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Body, Response, StatusCode};
 
+use super::absence::Attendance;
 use super::own::{Said, nonsense};
-use super::sandboxed::rejected;
+use super::sandboxed::{rejected, unread};
 use crate::deliveries::{SigningKeys, Target, why};
 
 /// The header that describes the file.
@@ -28,13 +33,13 @@ const SENDING_BYTES_PER_SECOND_MIN: u64 = 8 * 1024 * 1024;
 const CLIENT_TIMEOUT: Duration = Duration::from_hours(24);
 /// Idle connections that are kept.
 const CONNECTIONS: usize = 4;
-
 /// See the module.
 pub(super) struct Endpoint {
     target: Target,
     keys: SigningKeys,
     clock: Arc<dyn Clock>,
     client: OnceLock<reqwest::Client>,
+    attendance: Attendance,
 }
 
 impl Endpoint {
@@ -44,7 +49,13 @@ impl Endpoint {
             keys,
             clock,
             client: OnceLock::new(),
+            attendance: Attendance::default(),
         }
+    }
+
+    /// Whether it may be asked now.
+    pub(super) fn ready(&self) -> Result<(), ProcessorError> {
+        self.attendance.ready(self.clock.now())
     }
 
     fn client(&self) -> Result<&reqwest::Client, ProcessorError> {
@@ -64,9 +75,7 @@ impl Endpoint {
         input: &ProcessorInput<'_>,
         limits: &ProcessorLimits,
     ) -> Result<ProcessorOutput, ProcessorError> {
-        let body = input.source.read(None).await;
-        let body =
-            body.map_err(|error| ProcessorError::Retry(format!("the file cannot be read: {error}")))?;
+        let body = input.source.read(None).await.map_err(unread)?;
         let description = in_ascii(description);
         let id = format!("{}-{}", input.file.id, input.file.epoch);
         let seconds = self.clock.now().as_second();
@@ -84,12 +93,24 @@ impl Endpoint {
             .header("webhook-timestamp", seconds)
             .header("webhook-signature", signature)
             .body(Body::wrap_stream(body));
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| ProcessorError::Retry(why(error)))?;
-        let most = limits.output_bytes_max;
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            // What breaks off later may be the file's doing.
+            Err(error) if error.is_connect() => {
+                return Err(self.attendance.unreachable(self.clock.now(), why(error)));
+            }
+            Err(error) => return Err(ProcessorError::Retry(why(error))),
+        };
         let status = answer.status();
+        if is_away(status) {
+            let (now, reason) = (self.clock.now(), format!("answered {}", status.as_u16()));
+            let away = self
+                .attendance
+                .said_away(now, input.file.id, reason, asked_wait(&answer));
+            return Err(away);
+        }
+        self.attendance.answered(input.file.id);
+        let most = limits.output_bytes_max;
         // Base64 makes four bytes of three.
         let said = read_most(
             answer,
@@ -135,6 +156,21 @@ impl Endpoint {
             Ok(Bytes::from(bytes))
         })
     }
+}
+
+/// What a proxy in front of the endpoint says when there is nobody behind it, or the endpoint itself when it comes up.
+fn is_away(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// How long the endpoint asks to wait, where it says so in seconds.
+fn asked_wait(answer: &Response) -> Option<Duration> {
+    let value = answer.headers().get(RETRY_AFTER)?;
+    let seconds = value.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// The whole body; `None` where it is longer.

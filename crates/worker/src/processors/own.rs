@@ -73,9 +73,11 @@ impl OwnProcessor {
     pub(super) fn processor(&self, sandbox: &Arc<Sandbox>, clock: &Arc<dyn Clock>) -> Arc<dyn Processor> {
         let runner = match &self.call {
             Call::Command(command) => Runner::Command(command.clone()),
-            Call::Endpoint { target, keys } => {
-                Runner::Endpoint(Endpoint::new(target.clone(), keys.clone(), Arc::clone(clock)))
-            }
+            Call::Endpoint { target, keys } => Runner::Endpoint(Box::new(Endpoint::new(
+                target.clone(),
+                keys.clone(),
+                Arc::clone(clock),
+            ))),
         };
         Arc::new(Own {
             name: self.name.clone(),
@@ -89,7 +91,7 @@ impl OwnProcessor {
 
 enum Runner {
     Command(Command),
-    Endpoint(Endpoint),
+    Endpoint(Box<Endpoint>),
 }
 
 struct Own {
@@ -112,6 +114,13 @@ impl Processor for Own {
                 .content_types
                 .iter()
                 .any(|pattern| content_type.matches(pattern))
+    }
+
+    fn ready(&self) -> Result<(), ProcessorError> {
+        match &self.runner {
+            Runner::Command(_) => Ok(()),
+            Runner::Endpoint(endpoint) => endpoint.ready(),
+        }
     }
 
     fn limits(&self) -> ProcessorLimits {

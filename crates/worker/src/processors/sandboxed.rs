@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cloakroom_core::file::FileError;
 use cloakroom_core::media::MediaType;
+use cloakroom_core::ports::objects::ObjectError;
 use cloakroom_core::ports::processor::{
     MadeDerivative, ProcessorError, ProcessorLimits, ProcessorOutput, Source, UnmadeDerivative,
 };
@@ -25,9 +26,19 @@ pub(super) enum Reading {
 
 /// The bytes of a file, on their way to a child.
 pub(super) async fn stream(source: &dyn Source) -> Result<InputStream<'static>, ProcessorError> {
-    let body = source.read(None).await;
-    let body = body.map_err(|error| ProcessorError::Retry(format!("the file cannot be read: {error}")))?;
+    let body = source.read(None).await.map_err(unread)?;
     Ok(Box::pin(body.map_err(io::Error::other)))
+}
+
+/// The store does not give the file. One that is away is no failure of the job.
+pub(super) fn unread(error: ObjectError) -> ProcessorError {
+    let reason = format!("the file cannot be read: {error}");
+    match error {
+        ObjectError::Unavailable(_) | ObjectError::Denied(_) => {
+            ProcessorError::Unavailable { reason, wait: None }
+        }
+        _ => ProcessorError::Retry(reason),
+    }
 }
 
 /// Does a task over a file.
@@ -128,6 +139,13 @@ mod tests {
     use cloakroom_processors::Made;
 
     use super::*;
+
+    #[test]
+    fn a_store_that_is_away_is_no_failure() {
+        let away = unread(ObjectError::Unavailable("no answer".to_owned()));
+        assert!(matches!(away, ProcessorError::Unavailable { .. }), "{away:?}");
+        assert!(matches!(unread(ObjectError::NotFound), ProcessorError::Retry(_)));
+    }
 
     #[test]
     fn what_is_made_has_a_proper_name_and_type() {

@@ -4,8 +4,10 @@ use axum::extract::State;
 use cloakroom_core::JsonObject;
 use cloakroom_core::collection::OBJECT_BYTES_MAX;
 use cloakroom_core::error::ErrorCode;
+use cloakroom_core::media::MediaType;
 use cloakroom_core::upload::UploadMethod;
 use cloakroom_service::uploads::{SignUpload, SignedUpload, Ticket};
+use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -82,7 +84,7 @@ pub(super) struct SignRequest {
     /// Ends in `.csv` or `.xlsx`.
     #[schema(min_length = 1, max_length = 255, example = "transactions.csv")]
     filename: String,
-    /// By default what the name says.
+    /// By default what the name says. Of a `.csv`, Excel's type is taken as `text/csv`.
     #[schema(max_length = 127, example = "text/csv")]
     content_type: Option<String>,
     /// The size, when it is known; then exactly so many bytes must be sent.
@@ -92,7 +94,24 @@ pub(super) struct SignRequest {
     method: Option<Method>,
 }
 
+/// What browsers on Windows with Excel call a CSV.
+const EXCEL: &str = "application/vnd.ms-excel";
+
 impl SignRequest {
+    /// The type, if there is one. What is signed is what counts, and the client is told of it.
+    fn content_type(&self) -> Result<Option<MediaType>> {
+        let said = self.content_type.as_deref().map(content_type).transpose()?;
+        let extension = self.filename.rsplit_once('.').map(|(_, extension)| extension);
+        Ok(match said {
+            Some(said)
+                if said.as_str() == EXCEL && extension.is_some_and(|it| it.eq_ignore_ascii_case("csv")) =>
+            {
+                MediaType::from_extension("csv")
+            }
+            said => said,
+        })
+    }
+
     /// Task 7 of the document names type and size and expects a PUT; its browser flow names neither and expects a form.
     fn method(&self) -> Option<UploadMethod> {
         match self.method {
@@ -174,7 +193,7 @@ impl SignedBody {
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes repeating the request safe: the same key and body give the same upload.", min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses(
         (status = OK, description = "Signed.", body = SignedBody),
-        Refused::<403>, Refused::<404>, Refused::<409>, Refused::<413>, Refused::<415>, Refused::<429>,
+        Refused::<403>, Refused::<404>, Refused::<409>, Refused::<413>, Refused::<429>,
     ),
 )]
 pub(super) async fn sign_upload(
@@ -197,7 +216,7 @@ pub(super) async fn sign_upload(
     let sign = SignUpload {
         collection: COLLECTION.to_owned(),
         method: request.method(),
-        content_type: request.content_type.as_deref().map(content_type).transpose()?,
+        content_type: request.content_type()?,
         size_bytes,
         record: request.reconciliation_id.map(reconciliation).transpose()?,
         metadata: JsonObject::from_iter([("file_type".to_owned(), file_type.into())]),
@@ -206,6 +225,11 @@ pub(super) async fn sign_upload(
         idempotency_key,
         ..SignUpload::default()
     };
-    let signed = state.app.sign_upload(caller.principal(), sign).await?;
+    let signed = state.app.sign_upload(caller.principal(), sign).await;
+    // The document's clients expect 422 for a table that is none.
+    let signed = signed.map_err(|error| {
+        Problem::from(error)
+            .with_status_for(ErrorCode::ContentTypeNotAllowed, StatusCode::UNPROCESSABLE_ENTITY)
+    })?;
     Ok(axum::Json(SignedBody::of(signed)?))
 }

@@ -104,14 +104,14 @@ async fn only_tables_of_the_document_come_in() {
         (json!({"file_type": "target"}), (422, "invalid_request")),
         (json!({"file_type": null}), (422, "invalid_request")),
         (json!({"method": "PATCH"}), (422, "invalid_request")),
-        (json!({"filename": "a.pdf"}), (415, "content_type_not_allowed")),
+        (json!({"filename": "a.pdf"}), (422, "content_type_not_allowed")),
         (
             json!({"filename": "a.csv.exe"}),
-            (415, "content_type_not_allowed"),
+            (422, "content_type_not_allowed"),
         ),
         (
             json!({"content_type": "text/html"}),
-            (415, "content_type_not_allowed"),
+            (422, "content_type_not_allowed"),
         ),
         (json!({"file_size_bytes": 104_857_601}), (413, "file_too_large")),
         (json!({"file_size_bytes": 0}), (422, "file_too_small")),
@@ -119,6 +119,22 @@ async fn only_tables_of_the_document_come_in() {
     ] {
         let (status, code) = sign(&app, "ann", more.clone()).await.refusal();
         assert_eq!((status, code.as_str()), refusal, "{more}");
+    }
+    for (more, allowed) in [
+        (
+            json!({"filename": "a.pdf", "content_type": "text/csv"}),
+            json!(["csv", "xlsx"]),
+        ),
+        (
+            json!({"content_type": "text/html"}),
+            json!([
+                "text/csv",
+                "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+            ]),
+        ),
+    ] {
+        let refused = sign(&app, "ann", more).await.problem();
+        assert_eq!(refused["details"]["allowed"], allowed);
     }
     for more in [
         json!({"filename": "A.CSV"}),
@@ -129,6 +145,43 @@ async fn only_tables_of_the_document_come_in() {
     }
     let anonymous = app.call_with("", Method::POST, "/files/sign_upload", Some(json!({})), &[]);
     assert_eq!(anonymous.await.status, 401);
+}
+
+#[tokio::test]
+async fn what_windows_calls_a_csv_is_one() {
+    let app = matchbot().await;
+    let excel = json!({"filename": "Bank.CSV", "content_type": "application/vnd.ms-excel"});
+    let form = sign(&app, "ann", excel.clone()).await.json();
+    assert_eq!(form["form_fields"]["Content-Type"], "text/csv");
+    let mut put = excel;
+    put["file_size_bytes"] = json!(TABLE.len());
+    let put = sign(&app, "ann", put).await.json();
+    assert_eq!(put["headers"]["content-type"], "text/csv");
+    let old = json!({"filename": "bank.xlsx", "content_type": "application/vnd.ms-excel"});
+    let refused = sign(&app, "ann", old).await;
+    assert_eq!(refused.refusal(), (422, "content_type_not_allowed".to_owned()));
+}
+
+#[tokio::test]
+async fn what_failed_is_not_linked_any_more() {
+    let app = matchbot().await;
+    let signed = uploaded(&app, json!({})).await;
+    let wrong = json!({"metadata": {"file_hash": "0".repeat(64)}});
+    assert_eq!(confirm(&app, "ann", &signed, wrong).await.status, 200);
+    app.work().await;
+    assert_eq!(status(&app, "ann", &signed).await.json()["status"], "failed");
+    let again = confirm(&app, "ann", &signed, json!({})).await;
+    assert_eq!(
+        (again.status, &again.json()["processing_status"]),
+        (200, &json!("failed"))
+    );
+    let linked = confirm(&app, "ann", &signed, json!({"reconciliation_id": ONE})).await;
+    assert_eq!(linked.refusal(), (409, "invalid_state".to_owned()));
+    assert_eq!(linked.problem()["details"]["state"], "failed");
+    assert_eq!(
+        status(&app, "ann", &signed).await.json()["reconciliation_id"],
+        Value::Null
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Webhooks at a real receiver: one that fails, is slow, leads elsewhere; workers that die, stand still and are stopped.
 
-mod receiver;
+pub mod receiver;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -58,7 +58,10 @@ pub struct Receiver {
 
 impl Receiver {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::start_with(TcpListener::bind("127.0.0.1:0").await.expect("a port"))
+    }
+
+    pub fn start_with(listener: TcpListener) -> Self {
         let receiver = Self {
             address: listener.local_addr().expect("an address"),
             state: Arc::default(),
