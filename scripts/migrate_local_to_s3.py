@@ -9,8 +9,8 @@ are left out, for they are made anew. Each file is signed with its SHA-256 and s
 and in the end compared with what Cloakroom measured. The photo of a file has always the same id (it follows from path and
 checksum), so the same command again goes on where an interrupted one stopped, and does nothing once it is done.
 
-What the rows of the application must say afterwards stands in the mapping (--map): path, complaint, photo_id, s3_key and
-SHA-256 of every file, as CSV. A data directory of an embedded Cloakroom is moved by `cloakroom import --from-embedded`.
+What the rows of the application must say afterwards stands in the mapping (--map): path, complaint, photo_id,
+storage_provider (`s3` or `local`, as Cloakroom keeps it), s3_key and SHA-256 of every file, as CSV. A data directory of an embedded Cloakroom is moved by `cloakroom import --from-embedded`.
 
 Needs Python 3.10 and nothing else. Exit codes: 0 everything is there and verified, 1 something is not, 2 wrong usage.
 """
@@ -55,6 +55,7 @@ class Photo:
     content_type: str
     sha256: str = ""
     photo_id: str = ""
+    storage_provider: str = ""
     s3_key: str = ""
 
 
@@ -158,6 +159,7 @@ def move(api, photo, bucket):
     if ticket["bucket"] != bucket:
         sys.exit(f"Cloakroom keeps photos in the bucket {ticket['bucket']}, not in {bucket}: see collections.photos.bucket")
     photo.photo_id, photo.s3_key = ticket["photo_id"], ticket["s3_key"]
+    photo.storage_provider = ticket["storage_provider"]
     known = api.call("GET", api.photos(photo, f"/{photo.photo_id}"))
     if known["status"] == "ready" or known["status"] in ON_ITS_WAY:
         return False
@@ -223,7 +225,7 @@ def main():
         rows = csv.writer(out)
         rows.writerow(["path", "complaint_id", "photo_id", "storage_provider", "s3_key", "checksum_sha256"])
         for photo in arrived:
-            rows.writerow([photo.relative, photo.complaint, photo.photo_id, "s3", photo.s3_key, photo.sha256])
+            rows.writerow([photo.relative, photo.complaint, photo.photo_id, photo.storage_provider, photo.s3_key, photo.sha256])
     for relative, problem in problems.items():
         print(f"not moved: {relative}: {problem}", file=sys.stderr)
     print(f"{moved} photos moved, {len(arrived) - moved} were there, {len(problems)} not moved; the mapping is {mapping}")

@@ -159,13 +159,17 @@ def test_names_and_directories_tell_where_a_file_came_from(cloakroom):
     assert not re.search(r"[/?\\ ]", name)
     long = element.upload(f"{'ж' * 115}.txt", b"abc").json()["storage_filename"]
     assert len(long) <= 200 and len(long.encode()) <= 255 and long.endswith(".txt")
+    cut = element.upload(f"{'ж' * 400}.txt", b"abc")
+    assert cut.status_code == 201, cut.text
+    assert cut.json()["original_filename"] == f"{'ж' * 251}.txt" and len(cut.json()["storage_filename"]) <= 200
 
 
 def test_attribute_files_stand_beside_the_bytes(own_cloakroom):
     element, _ = users(own_cloakroom)
     body = element.upload("a.txt", b"abc", description="Quarterly").json()
     objects = Path(own_cloakroom.data_dir) / "objects"
-    sidecars = [path for path in objects.rglob("*.attr.json") if body["storage_filename"] in path.name]
+    directory = (objects / "documents" / body["storage_path"]).parent
+    sidecars = [path for path in directory.glob("*.attr.json") if body["storage_filename"] in path.name]
     assert len(sidecars) == 1 and sidecars[0].stat().st_size <= 4096
     said = json.loads(sidecars[0].read_text())
     assert body["checksum"] in sidecars[0].read_text() and "Quarterly" in sidecars[0].read_text(), said
@@ -379,16 +383,18 @@ def test_processes_are_found_in_redis(tmp_path):
         "CLOAKROOM_STORE_CAPACITY": "2GiB",
     }
     with running(tmp_path, EMBEDDED, settings) as instance:
-        users(instance)[0].upload("a.txt", b"abc")
+        user, admin = users(instance)
+        user.upload("a.txt", b"abc")
         deadline = time.monotonic() + 90
         while True:
             keys = redis("KEYS", f"{prefix}:nodes:*")
             said = [json.loads(redis("GET", key) or "{}") for key in keys]
-            if said and said[0].get("is_master") and said[0]["total_files"] == 1:
+            master = admin.config().json()["master"]
+            if said and said[0].get("is_master") and said[0]["total_files"] == 1 and master:
                 break
             assert time.monotonic() < deadline, said
             time.sleep(0.1)
-        assert len(said) == 1 and keys == [f"{prefix}:nodes:{said[0]['id']}"]
+        assert len(said) == 1 and keys == [f"{prefix}:nodes:{said[0]['id']}"] == [f"{prefix}:nodes:{master}"]
         assert (said[0]["url"], said[0]["mode"]) == (instance.api_url, "edit")
         assert said[0]["total_size_bytes"] == 3 and said[0]["stores"][0]["name"] == "main"
         assert said[0]["stores"][0]["capacity_bytes"] == 2 << 30 and said[0]["updated_at"]

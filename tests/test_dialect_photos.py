@@ -329,5 +329,6 @@ def test_migrate_local_to_s3(server, bot, tmp_path):
         content = (storage / row["path"]).read_bytes()
         photo = bot.photos(row["complaint_id"], row["photo_id"]).json()
         assert photo["s3_key"] == row["s3_key"] and photo["status"] == "ready"
+        assert photo["storage_provider"] == row["storage_provider"]
         assert photo["checksum_sha256"] == row["checksum_sha256"] == hashlib.sha256(content).hexdigest()
         assert requests.get(photo["url"], timeout=30).content == content

@@ -19,7 +19,7 @@ const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Announcer {
     /// Where.
     pub presence: RedisPresence,
-    /// The process' name in Redis.
+    /// The name of the process, also in leases and as `master`.
     pub id: String,
     /// Where clients reach it.
     pub url: String,

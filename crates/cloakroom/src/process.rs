@@ -75,7 +75,7 @@ impl Process {
             self.add(name, source);
         }
         let (app, leases): (Arc<App>, _) = (Arc::clone(&instance.app), Arc::clone(&instance.leases));
-        let options = wire::worker_options(settings);
+        let options = wire::worker_options(settings, &instance.id);
         if let Some(webhooks) = wire::webhook_options(settings, &options)? {
             let deliveries = cloakroom_worker::deliveries::run(Arc::clone(&app), webhooks, self.stop.clone());
             self.add("webhooks", deliveries);
@@ -103,7 +103,7 @@ impl Process {
         instance: &Instance,
         url: &str,
     ) -> Result<(), Failure> {
-        if let Some(announcer) = wire::announcer(settings, url)? {
+        if let Some(announcer) = wire::announcer(settings, &instance.id, url)? {
             let said = announcer.run(Arc::clone(&instance.app), self.stop.clone());
             self.add("presence", said);
         }
@@ -112,7 +112,7 @@ impl Process {
 
     /// Keeps the modes of the stores fresh, and decides on them when this process is the one that is elected.
     pub fn add_stores(&mut self, settings: &Settings, instance: &Instance) {
-        let options = wire::worker_options(settings);
+        let options = wire::worker_options(settings, &instance.id);
         let (app, leases) = (Arc::clone(&instance.app), Arc::clone(&instance.leases));
         let stores =
             cloakroom_worker::stores::run(app, leases, options.id, options.leader_lease, self.stop.clone());

@@ -348,12 +348,10 @@ fn service_tokens_are_made_with_and_without_a_running_server() {
         "{}",
         before.len()
     );
-    assert_eq!(
-        home.refused(&["token", "create-service", "--name", "x", "--collections", "nope"])
-            .0,
-        1
-    );
+    let nope = &["token", "create-service", "--name", "x", "--collections", "nope"];
+    assert_eq!(home.refused(nope).0, 2);
     let server = home.serve(&[]);
+    assert_eq!(home.refused(nope).0, 2);
     let during = home.stdout(&["token", "create-service", "--name", "bot", "--role", "admin"]);
     for (token, name) in [(before, "billing"), (during, "bot")] {
         let (status, me) = server.get("/api/v1/me", token.trim());

@@ -80,13 +80,13 @@ impl StorageMode {
         matches!(self, Self::Edit | Self::Rw)
     }
 
-    /// Checks a change of mode by an administrator. `confirmed` is their word that they know that a store in `ro` is to be
+    /// Checks a change of the mode of a store by an administrator. `confirmed` is their word that they know that a store in `ro` is to be
     /// written to again.
     ///
     /// # Errors
     /// `confirmation_required` for `ro` to `rw` without a confirmation, `invalid_storage_mode` for any other step that is
     /// not in the table.
-    pub fn admit_change(self, next: Self, confirmed: bool) -> Result<(), Refusal> {
+    pub fn admit_change(self, store: &str, next: Self, confirmed: bool) -> Result<(), Refusal> {
         match (self, next) {
             (Self::Rw, Self::Ro) | (Self::Ro, Self::Ar) => Ok(()),
             (Self::Ro, Self::Rw) if confirmed => Ok(()),
@@ -102,7 +102,7 @@ impl StorageMode {
                     "{} does not become {}; {}.",
                     self.as_str(),
                     next.as_str(),
-                    self.ways_out()
+                    self.ways_out(store)
                 ),
             )
             .with("mode", self.as_str())
@@ -110,13 +110,26 @@ impl StorageMode {
         }
     }
 
-    const fn ways_out(self) -> &'static str {
+    fn ways_out(self, store: &str) -> String {
         match self {
-            Self::Edit => "the mode edit is fixed by configuration",
-            Self::Rw => "from rw there is ro alone",
-            Self::Ro => "from ro there are ar, and rw with confirm: true",
-            Self::Ar => "an archive stays one",
+            Self::Edit => format!(
+                "the mode edit is fixed by configuration: set {} and run `cloakroom stores reconcile {store} --take \
+                 configuration`",
+                mode_key(store)
+            ),
+            Self::Rw => "from rw there is ro alone".to_owned(),
+            Self::Ro => "from ro there are ar, and rw with confirm: true".to_owned(),
+            Self::Ar => "an archive stays one".to_owned(),
         }
+    }
+}
+
+/// The setting that names the mode of a store.
+pub fn mode_key(store: &str) -> String {
+    if store == MAIN_STORE {
+        "storage.mode".to_owned()
+    } else {
+        format!("stores.{store}.mode")
     }
 }
 
@@ -165,7 +178,7 @@ mod tests {
         for &mode in StorageMode::ALL {
             for &next in StorageMode::ALL {
                 let code = |confirmed| {
-                    mode.admit_change(next, confirmed)
+                    mode.admit_change(MAIN_STORE, next, confirmed)
                         .err()
                         .map(|refusal| refusal.code)
                 };
@@ -180,5 +193,22 @@ mod tests {
                 assert_eq!((code(false), code(true)), expected, "{mode:?} to {next:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_configuration_fixes_says_how_it_is_changed() {
+        let refused = |store| {
+            let refusal = StorageMode::Edit.admit_change(store, StorageMode::Ro, true);
+            refusal.expect_err("fixed").message
+        };
+        assert_eq!(
+            refused(MAIN_STORE),
+            "edit does not become ro; the mode edit is fixed by configuration: set storage.mode and run `cloakroom stores \
+             reconcile main --take configuration`."
+        );
+        assert!(
+            refused("archive")
+                .contains("set stores.archive.mode and run `cloakroom stores reconcile archive ")
+        );
     }
 }

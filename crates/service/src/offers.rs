@@ -105,7 +105,7 @@ impl App {
         }
         Err(Refusal::new(
             ErrorCode::OfferNotAccepted,
-            format!("Accept the offer, version {version}, before you upload."),
+            format!("Accept the offer, version {version}, with POST /api/v1/me/offer before you upload."),
         )
         .with("version", version.as_str())
         .into())

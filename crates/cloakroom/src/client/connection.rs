@@ -5,21 +5,14 @@
 //! used with that one's own address and never with an address from elsewhere.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cloakroom_signing::Secret;
 use reqwest::Url;
 
+use super::development::{DevIdentity, DevInstance};
 use super::error::{ClientError, Result};
 use super::profile::{Profile, Profiles};
-use crate::data_dir::{keys_of, occupant};
-
-/// Data directory of `cloakroom serve --dev` when nothing else is said.
-const DEV_DATA_DIR: &str = "data";
-/// Where `cloakroom serve --dev` leaves the token of its user, below its data directory.
-const DEV_TOKEN_FILE: &str = "user.token";
-/// Where `cloakroom serve --dev` listens when nothing else is said.
-const DEV_URL: &str = "http://127.0.0.1:8000";
 
 /// Connection flags, the same for every client command.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -94,25 +87,6 @@ enum TokenSource {
     Stdin,
 }
 
-/// A development instance of the working directory.
-#[derive(Debug)]
-struct DevInstance {
-    url: String,
-    token_file: PathBuf,
-}
-
-impl DevInstance {
-    /// The one that has left a token in `./data`; its address is what the running process says.
-    fn here() -> Option<Self> {
-        let data_dir = Path::new(DEV_DATA_DIR);
-        let token_file = Some(keys_of(data_dir).join(DEV_TOKEN_FILE)).filter(|path| path.is_file())?;
-        Some(Self {
-            url: occupant(data_dir).api_url.unwrap_or_else(|| DEV_URL.to_owned()),
-            token_file,
-        })
-    }
-}
-
 /// What was decided, before any token is read.
 #[derive(Debug, PartialEq, Eq)]
 struct Choice {
@@ -133,14 +107,19 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Decides from flags, environment and profiles, and reads the token.
-    pub fn open(flags: &ConnectionArgs) -> Result<Self> {
+    /// Decides from flags, environment and profiles, and reads the token. `identity` counts for a development instance alone.
+    pub fn open(flags: &ConnectionArgs, identity: DevIdentity) -> Result<Self> {
         let environment = Environment::from_process();
         let profiles = match environment.profiles_path() {
             Some(path) => Profiles::read(&path, environment.home.as_deref())?,
             None => Profiles::default(),
         };
-        let choice = choose(flags, &environment, &profiles, DevInstance::here().as_ref())?;
+        let choice = choose(
+            flags,
+            &environment,
+            &profiles,
+            DevInstance::here(identity).as_ref(),
+        )?;
         let mut notices = choice.notices;
         if profiles.exposes_tokens() {
             notices.push(format!(
@@ -220,8 +199,9 @@ fn choose(
         (None, Some(url), _) => (url.clone(), None),
         (None, None, Some(instance)) => {
             notices.push(format!(
-                "no --url: using the development instance of ./data at {}",
-                instance.url
+                "no --url: using the development instance of ./data at {}{}",
+                instance.url,
+                instance.identity.as_whom()
             ));
             (
                 parse_url(&instance.url)?,
@@ -426,8 +406,9 @@ mod tests {
     #[test]
     fn the_development_instance_is_the_last_resort_and_says_so() {
         let instance = DevInstance {
-            url: DEV_URL.to_owned(),
+            url: "http://127.0.0.1:8000".to_owned(),
             token_file: "data/keys/token".into(),
+            identity: DevIdentity::User,
         };
         let dev = Some(&instance);
         let (none, nothing) = (Environment::default(), ConnectionArgs::default());

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod connection;
+pub mod development;
 pub mod download;
 pub mod error;
 pub mod filename;

@@ -1,13 +1,20 @@
 //! `config check` and `config show`.
 
+use std::sync::Arc;
+
 use clap::Subcommand;
+use cloakroom_http::Authenticator;
 
 use super::{Failure, print};
 use crate::cli::ConfigArgs;
 use crate::config::adapters::Store;
 use crate::config::checks::missing_for_serving;
+use crate::config::layers::Problem;
+use crate::config::programs::missing_programs;
 use crate::config::show;
 use crate::config::values::Value as _;
+use crate::runtime::SystemClock;
+use crate::wire;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -25,6 +32,9 @@ enum Action {
         /// Check for `serve --dev`
         #[arg(long)]
         dev: bool,
+        /// Check for `serve --no-worker`, which needs no programs of processors
+        #[arg(long)]
+        no_worker: bool,
     },
     /// Print every value and where it comes from, secrets masked
     Show {
@@ -48,7 +58,11 @@ enum Action {
 /// Does it.
 pub fn run(args: Args) -> Result<(), Failure> {
     match args.action {
-        Action::Check { config, dev } => check(&config, dev),
+        Action::Check {
+            config,
+            dev,
+            no_worker,
+        } => check(&config, dev, no_worker),
         Action::Show { docs: true, .. } => print(&show::markdown()),
         Action::Show {
             env_example: true, ..
@@ -66,7 +80,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-fn check(args: &ConfigArgs, dev: bool) -> Result<(), Failure> {
+fn check(args: &ConfigArgs, dev: bool, no_worker: bool) -> Result<(), Failure> {
     let config = args.load(dev)?;
     for notice in &config.notices {
         print(&format!("note: {notice}\n"))?;
@@ -99,7 +113,16 @@ fn check(args: &ConfigArgs, dev: bool) -> Result<(), Failure> {
         Some(url) => print(&format!("redis:    {}\n", url.show()))?,
         None => print("redis:    none; every process counts by itself, leases are in the database\n")?,
     }
-    let missing = missing_for_serving(&config, dev);
+    let mut missing = missing_for_serving(&config, dev);
+    if !no_worker {
+        missing.extend(missing_programs(&config));
+    }
+    // As the start reads them.
+    let keys = Authenticator::new(
+        wire::auth_settings(settings, None),
+        Arc::new(SystemClock::default()),
+    );
+    missing.extend(keys.err().map(|error| Problem(error.to_string())));
     if !missing.is_empty() {
         return Err(Failure::configuration(missing));
     }

@@ -93,7 +93,15 @@ pub async fn run(args: Args) -> std::result::Result<(), Failure> {
             limit,
             output,
             connection,
-        } => list(&Session::open(&connection, output)?, state, kind, limit).await,
+        } => {
+            list(
+                &Session::open_as_administrator(&connection, output)?,
+                state,
+                kind,
+                limit,
+            )
+            .await
+        }
         Action::Retry(args) => handle(args, Deed::Retry).await,
         Action::Discard(args) => handle(args, Deed::Discard).await,
     }
@@ -183,7 +191,7 @@ impl Deed {
 }
 
 async fn handle(args: DeadArgs, deed: Deed) -> std::result::Result<(), Failure> {
-    let session = Session::open(&args.connection, args.output)?;
+    let session = Session::open_as_administrator(&args.connection, args.output)?;
     if args.all {
         return handle_all(&session, deed, args.kind).await;
     }

@@ -1,5 +1,6 @@
 //! `ls`: what is in an instance.
 
+use cloakroom_core::file::FileState;
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ pub struct Args {
     #[arg(long, short, value_parser = parse_record, value_name = "TYPE/ID")]
     record: Option<RecordRef>,
     /// Only these states, comma-separated; trashed and expired files are shown only when named
-    #[arg(long, short, value_name = "STATE,..")]
+    #[arg(long, short, value_name = "STATE,..", value_parser = parse_states)]
     state: Option<String>,
     /// Only files with these words in their name or description
     #[arg(long, value_name = "WORDS")]
@@ -42,6 +43,14 @@ pub struct Args {
     output: OutputArgs,
     #[command(flatten)]
     connection: ConnectionArgs,
+}
+
+fn parse_states(text: &str) -> std::result::Result<String, String> {
+    if text.split(',').all(|state| FileState::parse(state).is_some()) {
+        return Ok(text.to_owned());
+    }
+    let names: Vec<&str> = FileState::ALL.iter().map(|state| state.as_str()).collect();
+    Err(format!("there are: {}", names.join(", ")))
 }
 
 /// Does it.

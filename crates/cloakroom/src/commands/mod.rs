@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod doctor;
+mod existing;
 pub mod get;
 pub mod import;
 pub mod jobs;

@@ -81,14 +81,14 @@ pub async fn run(args: Args) -> std::result::Result<(), Failure> {
             collection,
             output,
             connection,
-        } => list(&Session::open(&connection, output)?, collection).await,
+        } => list(&Session::open_as_administrator(&connection, output)?, collection).await,
         Action::Release { files, reason } => {
-            let session = Session::open(&files.connection, files.output)?;
+            let session = Session::open_as_administrator(&files.connection, files.output)?;
             let release = async |id: &str| session.api.release_quarantined(id, &reason).await;
             each(&session, files.ids, "will be ready", release).await
         }
         Action::Delete { files } => {
-            let session = Session::open(&files.connection, files.output)?;
+            let session = Session::open_as_administrator(&files.connection, files.output)?;
             let delete = async |id: &str| session.api.delete_quarantined(id).await;
             each(&session, files.ids, "deleted", delete).await
         }
@@ -98,7 +98,7 @@ pub async fn run(args: Args) -> std::result::Result<(), Failure> {
             output,
             connection,
         } => {
-            let session = Session::open(&connection, output)?;
+            let session = Session::open_as_administrator(&connection, output)?;
             if let Some(collection) = collection {
                 return rescan_collection(&session, &collection).await;
             }

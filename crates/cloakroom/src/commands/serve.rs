@@ -21,6 +21,7 @@ use crate::cli::ConfigArgs;
 use crate::config::adapters::Store;
 use crate::config::checks::missing_for_serving;
 use crate::config::layers::Problem;
+use crate::config::programs::missing_programs;
 use crate::config::settings::Settings;
 use crate::config::{self, Config};
 use crate::data_dir::{DataDir, DataDirError, Occupant, write_private};
@@ -95,7 +96,10 @@ fn load(args: &Args) -> Result<Config, Failure> {
         inputs.flags.extend(value.clone().map(|value| (key, value, flag)));
     }
     let config = config::load(&inputs).map_err(Failure::configuration)?;
-    let missing = missing_for_serving(&config, args.dev);
+    let mut missing = missing_for_serving(&config, args.dev);
+    if !args.no_worker {
+        missing.extend(missing_programs(&config));
+    }
     if missing.is_empty() {
         Ok(config)
     } else {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Failure;
 use crate::client::api::Api;
 use crate::client::connection::{Connection, ConnectionArgs};
+use crate::client::development::DevIdentity;
 use crate::client::error::{ClientError, Exit, Result};
 use crate::client::output::{OutputArgs, json_line};
 use crate::client::progress::Progress;
@@ -24,7 +25,23 @@ pub struct Session {
 impl Session {
     /// Connects, and says what should be known about it.
     pub fn open(connection: &ConnectionArgs, output: OutputArgs) -> std::result::Result<Self, Failure> {
-        let opened = Connection::open(connection).and_then(|connection| {
+        Self::open_as(DevIdentity::User, connection, output)
+    }
+
+    /// [`Self::open`] for a command that takes the role admin.
+    pub fn open_as_administrator(
+        connection: &ConnectionArgs,
+        output: OutputArgs,
+    ) -> std::result::Result<Self, Failure> {
+        Self::open_as(DevIdentity::Administrator, connection, output)
+    }
+
+    fn open_as(
+        identity: DevIdentity,
+        connection: &ConnectionArgs,
+        output: OutputArgs,
+    ) -> std::result::Result<Self, Failure> {
+        let opened = Connection::open(connection, identity).and_then(|connection| {
             let notices = connection.notices.clone();
             Ok((Api::new(connection)?, notices))
         });

@@ -16,6 +16,7 @@ use super::Failure;
 use super::session::failure;
 use crate::client::api::Api;
 use crate::client::connection::{Connection, ConnectionArgs};
+use crate::client::development::DevIdentity;
 use crate::client::error::{ClientError, Exit};
 use crate::stop::StopSignals;
 
@@ -82,7 +83,7 @@ async fn check(
 ) -> Result<(), ClientError> {
     let wait = Duration::from_secs(args.wait_timeout.into());
     let (api, stranger) = if args.connection.url.is_some() || args.connection.profile.is_some() {
-        let connection = Connection::open(&args.connection)?;
+        let connection = Connection::open(&args.connection, DevIdentity::User)?;
         for notice in &connection.notices {
             // Nothing can be done about an error that nobody reads.
             let _ = writeln!(std::io::stderr(), "cloakroom: {notice}");

@@ -7,7 +7,7 @@ use cloakroom_service::stores::{Take, Taken};
 use serde_json::Value;
 
 use super::session::{Session, failure};
-use super::{Failure, print};
+use super::{Failure, existing, print};
 use crate::cli::ConfigArgs;
 use crate::client::connection::ConnectionArgs;
 use crate::client::output::{OutputArgs, table};
@@ -107,7 +107,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 }
 
 async fn list(connection: &ConnectionArgs, output: OutputArgs) -> Result<(), Failure> {
-    let session = Session::open(connection, output)?;
+    let session = Session::open_as_administrator(connection, output)?;
     let stores = session.api.stores().await.map_err(|error| failure(&error))?;
     if session.json {
         return print(&format!("{stores}\n"));
@@ -142,7 +142,7 @@ fn shown_mode(store: &Value) -> String {
 }
 
 async fn change_mode(args: ModeArgs) -> Result<(), Failure> {
-    let session = Session::open(&args.connection, args.output)?;
+    let session = Session::open_as_administrator(&args.connection, args.output)?;
     let changed = session.api.change_mode(&args.name, &args.mode, args.confirm);
     let store = changed.await.map_err(|error| failure(&error))?;
     if session.json {
@@ -153,6 +153,7 @@ async fn change_mode(args: ModeArgs) -> Result<(), Failure> {
 
 async fn reconcile(args: ReconcileArgs) -> Result<(), Failure> {
     let config = args.config.load(false)?;
+    existing::require(&config)?;
     logging::start(LogFormat::Text, "warn");
     let data_dir = if config.needs_data_dir(false) {
         Some(DataDir::open(&config.settings.data_dir).map_err(Failure::new)?)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use cloakroom_core::access::{Credential, Principal, Role};
+use cloakroom_service::ServiceError;
 use cloakroom_service::tokens::{NewServiceToken, SERVICE_TOKEN_PREFIX};
 use cloakroom_signing::Credentials;
 use jiff::{SignedDuration, Timestamp};
@@ -166,7 +167,11 @@ async fn create_here(
         .app
         .create_service_token(&operator, new, &secret)
         .await
-        .map_err(Failure::new)?;
+        .map_err(|error| match error {
+            // A name or a collection that cannot be.
+            ServiceError::Refused(refusal) => Failure::usage(refusal.message),
+            error => Failure::new(error),
+        })?;
     instance.close().await?;
     Ok(secret)
 }
@@ -205,10 +210,15 @@ async fn create_through_server(config: &Config, args: CreateServiceArgs) -> Resu
                 error.without_url()
             ))
         })?;
-    let succeeded = answer.status().is_success();
+    let status = answer.status();
     let answer: serde_json::Value = answer.json().await.unwrap_or_default();
-    match (succeeded, answer["secret"].as_str(), answer["message"].as_str()) {
+    match (
+        status.is_success(),
+        answer["secret"].as_str(),
+        answer["message"].as_str(),
+    ) {
         (true, Some(secret), _) => Ok(secret.to_owned()),
+        (_, _, Some(message)) if matches!(status.as_u16(), 400 | 404 | 422) => Err(Failure::usage(message)),
         (_, _, Some(message)) => Err(Failure::new(message)),
         _ => Err(Failure::new("the running server gave no usable answer")),
     }

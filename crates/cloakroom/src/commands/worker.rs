@@ -9,6 +9,7 @@ use serde_json::json;
 use super::Failure;
 use crate::cli::ConfigArgs;
 use crate::config::checks::missing_for_working;
+use crate::config::programs::missing_programs;
 use crate::config::{self, Config};
 use crate::data_dir::write_private;
 use crate::process::{
@@ -72,7 +73,8 @@ fn load(args: &Args) -> Result<Config, Failure> {
         inputs.flags.extend(value.clone().map(|value| (key, value, flag)));
     }
     let config = config::load(&inputs).map_err(Failure::configuration)?;
-    let missing = missing_for_working(&config);
+    let mut missing = missing_for_working(&config);
+    missing.extend(missing_programs(&config));
     if missing.is_empty() {
         Ok(config)
     } else {

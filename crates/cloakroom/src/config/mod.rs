@@ -12,6 +12,7 @@ pub mod collections;
 pub mod layers;
 pub mod presets;
 pub mod processors;
+pub mod programs;
 pub mod settings;
 pub mod show;
 pub mod stores;
@@ -134,8 +135,9 @@ pub fn load(inputs: &Inputs) -> Result<Config, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut notices = layers.notices;
+    let mut notices = std::mem::take(&mut layers.notices);
     notices.extend(checks::notices(&settings));
+    notices.extend(layers.dropped_archives(&settings));
     let mut config = Config {
         settings,
         collections,
@@ -267,6 +269,28 @@ impl Layers {
         }
     }
 
+    /// Presets whose archive went because `s3.bucket` names the one bucket that there is, and nobody speaks of archives.
+    fn dropped_archives(&self, settings: &Settings) -> Vec<String> {
+        let dropped = |preset: Collection| {
+            let archive = preset
+                .retention
+                .archive_bucket
+                .filter(|_| settings.s3_bucket.is_some())?;
+            let name = preset.name;
+            let fields =
+                ["archive_bucket", "archive_after"].map(|field| format!("collections.{name}.{field}"));
+            if fields.iter().any(|key| self.said(key).next().is_some()) {
+                return None;
+            }
+            Some(format!(
+                "s3.bucket (S3_BUCKET) names the bucket of every collection, so that files of {name} do not move to the bucket \
+                 {archive} of its preset: set {} if they are to",
+                fields.join(" and ")
+            ))
+        };
+        presets::presets().into_iter().filter_map(dropped).collect()
+    }
+
     fn collections(
         &self,
         settings: &Settings,
@@ -293,7 +317,7 @@ impl Layers {
             let mut sources: BTreeMap<&str, Source> = BTreeMap::new();
             if let Some(bucket) = &settings.s3_bucket {
                 collection.bucket.clone_from(&bucket.0);
-                // Whoever names the one bucket that there is has none for an archive.
+                // Whoever names the one bucket that there is has none for an archive; a notice says so.
                 collection.retention.archive_seconds = None;
                 collection.retention.archive_bucket = None;
                 sources.insert("bucket", Source::Setting("s3.bucket"));

@@ -170,7 +170,8 @@ settings! {
     s3_upload_access_key: Option<Secret> = "s3.upload_access_key", "";
     /// Secret key that belongs to it.
     s3_upload_secret_key: Option<Secret> = "s3.upload_secret_key", "";
-    /// Bucket of every collection that does not name its own in the configuration. Empty: the bucket of its preset.
+    /// Bucket of every collection that does not name its own in the configuration; then no preset has an archive, unless
+    /// its `archive_bucket` and `archive_after` are set. Empty: the bucket of its preset.
     s3_bucket: Option<BucketName> = "s3.bucket", "", aliases ["S3_BUCKET"];
     /// Origins of web pages that may upload to and download from S3 (CORS), `*` for all.
     s3_cors_origins: Vec<String> = "s3.cors_origins", "", dev "*";

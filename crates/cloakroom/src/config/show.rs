@@ -252,20 +252,51 @@ pub fn dotenv_example() -> String {
 # Made from the table in crates/cloakroom/src/config; a test compares them.
 "
     .to_owned();
+    let configuration_file =
+        "The configuration file. Empty: cloakroom.toml or cloakroom.yaml, if there is one.";
+    variable(&mut out, configuration_file, "CLOAKROOM_CONFIG", "");
     for setting in DESCRIPTORS {
         let aliases = match setting.aliases {
             [] => String::new(),
             names => format!(" Also {}.", names.join(", ")),
         };
-        let name = setting.environment_name();
-        let _ = write!(
-            out,
-            "\n# {}{aliases}\n# {name}={}\n",
-            setting.doc.trim().replace('\n', " "),
-            setting.default
-        );
+        let doc = format!("{}{aliases}", setting.doc.trim());
+        variable(&mut out, &doc, &setting.environment_name(), setting.default);
     }
+    variables_of_tables(&mut out);
     out
+}
+
+fn variable(out: &mut String, doc: &str, name: &str, value: &str) {
+    let doc = doc.trim().replace('\n', " ");
+    // Writing to a String cannot fail.
+    let _ = write!(out, "\n# {doc}\n# {name}={value}\n");
+}
+
+/// The fields of tables, by an example of each kind of table.
+fn variables_of_tables(out: &mut String) {
+    out.push_str("\n# Fields of collections. Another collection has its own name in place of FILES: PHOTOS, DOCUMENTS, ...\n");
+    let files = presets().into_iter().find(|preset| preset.name == "files");
+    for field in FIELDS {
+        let key = format!("collections.files.{}", field.name);
+        let value = files.as_ref().map(field.show).unwrap_or_default();
+        variable(out, field.doc, &environment_name(&key), &value);
+    }
+    for (name, key) in COLLECTION_ALIASES {
+        variable(out, &format!("Also {}.", environment_name(key)), name, "");
+    }
+    out.push_str("\n# Fields of stores beside the main one. They count for a table [stores.archive] of the configuration file.\n");
+    for field in super::stores::FIELDS {
+        let key = format!("stores.archive.{}", field.name);
+        variable(out, field.doc, &environment_name(&key), "");
+    }
+    out.push_str(
+        "\n# Fields of own processors. They count for a table [processors.ocr] of the configuration file.\n",
+    );
+    for field in super::processors::FIELDS {
+        let key = format!("processors.ocr.{}", field.name);
+        variable(out, field.doc, &environment_name(&key), "");
+    }
 }
 
 #[cfg(test)]
@@ -287,6 +318,29 @@ mod tests {
     fn the_documentation_is_current() {
         assert_current("docs/configuration.md", &markdown());
         assert_current(".env.example", &dotenv_example());
+    }
+
+    #[test]
+    fn the_example_environment_names_everything() {
+        let text = dotenv_example();
+        let collections = FIELDS
+            .iter()
+            .map(|field| format!("collections.files.{}", field.name));
+        let stores = crate::config::stores::FIELDS
+            .iter()
+            .map(|field| format!("stores.archive.{}", field.name));
+        let processors = crate::config::processors::FIELDS
+            .iter()
+            .map(|field| format!("processors.ocr.{}", field.name));
+        let names = collections
+            .chain(stores)
+            .chain(processors)
+            .map(|key| environment_name(&key));
+        let settings = DESCRIPTORS.iter().map(Descriptor::environment_name);
+        let others = ["MINIO_BUCKET_RECONCILIATION", "CLOAKROOM_CONFIG"].map(str::to_owned);
+        for name in names.chain(settings).chain(others) {
+            assert!(text.contains(&format!("\n# {name}=")), "{name}");
+        }
     }
 
     #[test]

@@ -278,6 +278,14 @@ fn settings_for_all_collections_yield_to_their_own() {
         None
     );
     assert!(!config.buckets.contains("reconciliation-archive"));
+    let [notice] = config.notices.as_slice() else {
+        panic!("{:?}", config.notices)
+    };
+    let key = "collections.reconciliation.archive_bucket";
+    assert!(
+        notice.starts_with("s3.bucket (S3_BUCKET)") && notice.contains(key),
+        "{notice}"
+    );
     let expires = |name: &str| config.collections[name].upload_expires_seconds;
     assert_eq!([expires("photos"), expires("documents")], [120, 3600]);
     assert_eq!(

@@ -68,6 +68,8 @@ pub struct EmbeddedEndpoint {
 
 /// A running service without its protocols.
 pub struct Instance {
+    /// This process, by the one name that it has in leases, in the database and in Redis.
+    pub id: WorkerId,
     /// The use cases.
     pub app: Arc<App>,
     /// Who of several processes sweeps.
@@ -153,6 +155,7 @@ pub async fn open_unreconciled(
         policy,
     };
     Ok(Instance {
+        id: process_id(),
         alerts: courier,
         local_objects: stores.local_objects(config)?,
         app: Arc::new(app),
@@ -281,11 +284,20 @@ fn job_limits(settings: &Settings) -> BTreeMap<JobKind, u32> {
     limits.filter_map(|(kind, limit)| Some((kind, limit?))).collect()
 }
 
-/// How the worker of this process works.
-pub fn worker_options(settings: &Settings) -> WorkerOptions {
+/// A name that no other process has, nor this one when it is started anew.
+fn process_id() -> WorkerId {
     let host =
         std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned());
-    let id = format!("{}-{}-{}", host.trim(), std::process::id(), secret_text::<6>());
+    WorkerId(format!(
+        "{}-{}-{}",
+        host.trim(),
+        std::process::id(),
+        secret_text::<6>()
+    ))
+}
+
+/// How the worker of a process works.
+pub fn worker_options(settings: &Settings, process: &WorkerId) -> WorkerOptions {
     WorkerOptions {
         concurrency: settings.worker_concurrency as usize,
         limits: job_limits(settings),
@@ -297,7 +309,7 @@ pub fn worker_options(settings: &Settings) -> WorkerOptions {
             .server_shutdown_grace
             .std()
             .saturating_sub(Duration::from_secs(1)),
-        ..WorkerOptions::new(WorkerId(id))
+        ..WorkerOptions::new(process.clone())
     }
 }
 

@@ -64,6 +64,13 @@ fn lists_statuses_and_deletes() {
     assert_eq!(server.run(&["rm", a]).expect(0).text(), format!("{a}  trashed\n"));
     assert_eq!(only(&[]), ["b.txt"]);
     assert_eq!(only(&["--state", "trashed"]), ["a.txt"]);
+    assert_eq!(only(&["-s", "expired,trashed"]), ["a.txt"]);
+    let nonsense = server.run(&["ls", "-s", "ready,nonsense"]).expect(2);
+    assert!(
+        nonsense.stderr.contains("there are: pending, "),
+        "{}",
+        nonsense.stderr
+    );
     let gone = server.run(&["status", "--watch", a]).expect(1);
     assert!(gone.stderr.contains("the file is trashed"), "{}", gone.stderr);
     let refused = server.run(&["get", a, "-o", "trashed"]).expect(3);
@@ -146,6 +153,17 @@ fn the_instance_is_found_by_flag_environment_profile_and_directory() {
         "{}",
         found.stderr
     );
+
+    // What takes an administrator is done as one.
+    for arguments in [
+        &["jobs", "list"][..],
+        &["stores", "list"],
+        &["quarantine", "list"],
+    ] {
+        let found = home.run(arguments).expect(0);
+        let notice = format!("development instance of ./data at {url} as its administrator");
+        assert!(found.stderr.contains(&notice), "{}", found.stderr);
+    }
 
     assert!(
         home.run(&["ls", "--url", url, "--token-file", "token"])

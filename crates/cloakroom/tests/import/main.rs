@@ -384,9 +384,10 @@ async fn people_are_told_how_far_it_is() {
     }
     for text in [
         "EMBEDDED",
-        "Everything was moved",
+        "Everything was moved, and both sides are alike but for what the target has of its own (settings 1; among the \
+         settings, that this import is done).",
         "Next: Start the server",
-        "multipart uploads are under way",
+        "1 multipart upload is under way, ",
     ] {
         assert!(done.stdout.contains(text), "{text}: {done:?}");
     }

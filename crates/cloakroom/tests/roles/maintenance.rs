@@ -177,7 +177,37 @@ fn wrong_usage_is_refused() {
     ] {
         assert_eq!(said(&home, arguments).code, 2, "{arguments:?}");
     }
-    let nothing = said(&home, &["verify", "--resume"]);
+}
+
+#[tokio::test]
+async fn a_command_makes_no_instance() {
+    let local = (Settings::new(), "data/objects");
+    for (place, missing) in [local, (s3(), "data/cloakroom.db")] {
+        let home = Home::new(place);
+        for arguments in [
+            &["verify"][..],
+            &["orphans", "--csv", "found.csv"],
+            &["purge"],
+            &["stores", "reconcile"],
+            &["rebuild"],
+        ] {
+            if arguments == ["rebuild"] && missing == "data/cloakroom.db" {
+                continue;
+            }
+            let (code, words) = home.refused(arguments);
+            assert_eq!(code, 2, "{words}");
+            let missing = home.path().join(missing);
+            for part in [missing.to_str().expect("UTF-8"), "nothing was made", "--data-dir"] {
+                assert!(words.contains(part), "{part} in {words}");
+            }
+            let made = std::fs::read_dir(home.path()).expect("a directory").count();
+            assert_eq!(made, 0, "{arguments:?} made something");
+        }
+    }
+    let home = Home::new(Settings::new());
+    let mut server = home.serve("a", &[]).await;
+    server.process.stop();
+    let nothing = said(&home, &["verify", "--resume", "--data-dir", "a-data"]);
     assert!(
         nothing.code == 3 && nothing.err.contains("no verify was interrupted"),
         "{}",

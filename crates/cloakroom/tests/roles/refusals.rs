@@ -84,9 +84,21 @@ fn a_wrong_secret_is_refused_without_being_shown() {
     let mut home = Home::new(s3());
     home.settings.extend(settings(&[
         ("S3_SECRET_KEY", "certainly-not-this-one"),
-        ("CLOAKROOM_SERVER_STARTUP_TIMEOUT", "0s"),
+        ("CLOAKROOM_SERVER_STARTUP_TIMEOUT", "1m"),
     ]));
-    assert_refused(home.refused(ANY_PORTS), 1, &["SignatureDoesNotMatch"]);
+    // Waiting makes no secret right.
+    assert_refused(
+        home.refused(ANY_PORTS),
+        1,
+        &["SignatureDoesNotMatch", "check s3.access_key"],
+    );
+    home.settings
+        .insert("S3_ACCESS_KEY".to_owned(), "nobody".to_owned());
+    assert_refused(
+        home.refused(ANY_PORTS),
+        1,
+        &["InvalidAccessKeyId", "check s3.access_key"],
+    );
     let url = servers::postgres_url();
     let (scheme, rest) = url.split_once("://").expect("a URL");
     let (user, place) = rest.split_once(':').expect("a user");
@@ -147,4 +159,45 @@ fn a_bucket_that_is_not_there_is_made_only_when_that_is_asked_for() {
         .insert("CLOAKROOM_S3_BOOTSTRAP".to_owned(), "false".to_owned());
     let bucket = home.settings["S3_BUCKET"].clone();
     assert_refused(home.refused(ANY_PORTS), 1, &["cannot use the bucket", &bucket]);
+}
+
+/// The check says what the start says, and both before anything is made.
+fn assert_refused_by_check_and_start(home: &Home, arguments: &[&str], parts: &[&str]) {
+    assert_refused(home.refused(&["config", "check", "--dev"]), 2, parts);
+    assert_refused(home.refused(arguments), 2, parts);
+    assert!(!home.path().join("data").exists(), "nothing half made");
+}
+
+#[test]
+fn keys_that_are_not_there_are_found_by_the_check() {
+    for name in ["CLOAKROOM_AUTH_JWKS_FILE", "CLOAKROOM_AUTH_PUBLIC_KEY_FILES"] {
+        let home = Home::new(settings(&[(name, "nowhere/keys")]));
+        assert_refused_by_check_and_start(&home, ANY_PORTS, &["the key file nowhere/keys cannot be read"]);
+    }
+    let home = Home::new(settings(&[("CLOAKROOM_AUTH_JWKS_FILE", "keys.json")]));
+    std::fs::write(home.path().join("keys.json"), "{}").expect("written");
+    assert_refused_by_check_and_start(&home, ANY_PORTS, &["keys.json holds no public key"]);
+}
+
+#[test]
+fn a_program_that_cannot_be_run_is_found_before_a_file_is() {
+    let home = Home::new(Settings::new());
+    let program = home.path().join("words");
+    let program = program.to_str().expect("UTF-8");
+    let table = format!("[processors.words]\ncommand = [{program:?}]\n");
+    std::fs::write(home.path().join("cloakroom.toml"), table).expect("written");
+    let named = format!("processors.words.command names {program}, which ");
+    for why in ["cannot be run: No such file", "is not executable"] {
+        assert_refused_by_check_and_start(&home, ANY_PORTS, &[&named, why, "serve --no-worker"]);
+        std::fs::write(program, "#!/bin/sh\n").expect("written");
+    }
+    // Who runs no jobs needs no programs.
+    let checked = home.run(&["config", "check", "--dev", "--no-worker"]);
+    assert!(checked.status.success(), "{checked:?}");
+    let mut beside = Home::new(shared());
+    beside.settings.insert(
+        "CLOAKROOM_CONFIG".to_owned(),
+        format!("{}/cloakroom.toml", home.path().display()),
+    );
+    assert_refused(beside.refused(&["worker"]), 2, &[&named, "is not executable"]);
 }

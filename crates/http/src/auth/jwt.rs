@@ -106,8 +106,13 @@ pub(super) fn verify(
     expected: &Expectations,
     now: Timestamp,
 ) -> Result<VerifiedToken, Rejected> {
-    let malformed =
-        || invalid("The token is not a signed JSON Web Token; send `Authorization: Bearer <access token>`.");
+    // Whoever mistyped a service token that configuration gives has no prefix that would tell.
+    let malformed = || {
+        invalid(
+            "The token is neither an access token (a signed JSON Web Token) nor a service token that is known here; \
+             check what is sent as `Authorization: Bearer <token>`.",
+        )
+    };
     let (message, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
     let (header, payload) = message.split_once('.').ok_or_else(malformed)?;
     let header: Header = decode(header).ok_or_else(malformed)?;

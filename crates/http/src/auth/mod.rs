@@ -176,7 +176,7 @@ impl Authenticator {
     ) -> Result<Arc<Principal>, Rejected> {
         if ring.is_empty() {
             return Err(jwt::invalid(
-                "Only service tokens are accepted here: no keys of access tokens are configured.",
+                "The token is no service token that is known here, and no other is accepted: no keys of access tokens are configured.",
             )
             .into());
         }
@@ -284,7 +284,7 @@ impl Caller {
         }
         Err(Problem::new(
             ErrorCode::InsufficientPermissions,
-            format!("This takes the role {}.", role.as_str()),
+            format!("This needs the role {}.", role.as_str()),
         )
         .with("required_role", role.as_str()))
     }

@@ -194,6 +194,29 @@ async fn tokens_that_are_not_access_tokens_of_ours_are_refused() {
 }
 
 #[tokio::test]
+async fn a_service_token_that_is_not_known_is_called_one() {
+    let app = TestApp::new().await;
+    let message = async |token: &str| {
+        let answer = me(&app, token).await;
+        assert_eq!(answer.refusal(), (401, "invalid_token".to_owned()));
+        let message = answer.json()["message"].as_str().expect("words").to_owned();
+        assert!(!message.contains(token), "{message}");
+        message
+    };
+    let mistyped = message("the-bckend-secret").await;
+    assert!(
+        mistyped.contains("neither an access token")
+            && mistyped.contains("nor a service token that is known here"),
+        "{mistyped}"
+    );
+    assert!(
+        message("clk_nobody")
+            .await
+            .contains("service token is not known here")
+    );
+}
+
+#[tokio::test]
 async fn the_header_itself_may_be_wrong() {
     let app = TestApp::new().await;
     let token = app.token("ann", "user");

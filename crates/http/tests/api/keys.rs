@@ -224,4 +224,12 @@ async fn without_keys_only_service_tokens_are_accepted() {
         status(&app, &token(Algorithm::RS256, RSA_PRIVATE, None)).await,
         401
     );
+    let mistyped = app
+        .call_with("the-bckend-secret", Method::GET, "/api/v1/me", None, &[])
+        .await;
+    let said = mistyped.json()["message"].as_str().expect("words").to_owned();
+    assert!(
+        said.contains("no service token that is known here") && !said.contains("bckend"),
+        "{said}"
+    );
 }

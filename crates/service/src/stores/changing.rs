@@ -70,7 +70,7 @@ fn admit_change(state: &StoreState, next: StorageMode, confirmed: bool) -> std::
         .with("mode", state.mode.as_str())
         .with("next", next.as_str()));
     }
-    from.admit_change(next, confirmed)
+    from.admit_change(&state.name, next, confirmed)
         .map_err(|refusal| refusal.with("store", state.name.as_str()))
 }
 

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use cloakroom_core::error::{ErrorCode, Refusal};
-use cloakroom_core::storage::{MAIN_STORE, StorageAction, StorageMode, StoreState};
+use cloakroom_core::storage::{MAIN_STORE, StorageAction, StorageMode, StoreState, mode_key};
 use cloakroom_core::upload::UploadMethod;
 use jiff::{SignedDuration, Timestamp};
 
@@ -79,11 +79,7 @@ impl StoreDefinition {
             address: None,
             buckets: buckets.into_iter().map(Into::into).collect(),
             mode: None,
-            mode_key: if name == MAIN_STORE {
-                "storage.mode".to_owned()
-            } else {
-                format!("stores.{name}.mode")
-            },
+            mode_key: mode_key(name),
             methods: None,
             capacity_bytes: None,
         }

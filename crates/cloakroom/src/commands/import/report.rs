@@ -109,16 +109,22 @@ impl Report {
         });
     }
 
-    /// Whether the two sides are not alike. The target may have tokens, settings, stores and log entries of its own.
+    /// Whether the two sides are not alike.
     pub(super) fn differs(&self) -> bool {
         let rows_differ = self.rows.iter().any(|(section, source, target)| {
-            let own = matches!(
-                section,
-                Section::ServiceTokens | Section::Settings | Section::Stores | Section::Audit
-            );
+            let own = has_its_own(*section);
             target.is_none_or(|target| if own { target < *source } else { target != *source })
         });
         rows_differ || !self.lost.is_empty()
+    }
+
+    /// What the target has beside what was moved, for people: `settings 1`.
+    fn of_the_target(&self) -> String {
+        let more = |(section, source, target): &(Section, u64, Option<u64>)| {
+            let more = target.unwrap_or_default().saturating_sub(*source);
+            (more > 0).then(|| format!("{} {more}", section.as_str()))
+        };
+        self.rows.iter().filter_map(more).collect::<Vec<_>>().join(", ")
     }
 
     /// Says what to do now.
@@ -185,11 +191,16 @@ impl Report {
         let mut text = self.counts();
         self.name_damage(&mut text);
         if self.multipart_uploads > 0 {
+            let uploads = match self.multipart_uploads {
+                1 => "1 multipart upload is under way, and its parts cannot move; clients sign it again"
+                    .to_owned(),
+                many => format!(
+                    "{many} multipart uploads are under way, and their parts cannot move; clients sign them again"
+                ),
+            };
             let _ = writeln!(
                 text,
-                "{} multipart uploads are under way; their parts cannot move. Clients sign them again (with the same \
-                 Idempotency-Key it is the same file) and send the parts anew.",
-                self.multipart_uploads
+                "{uploads} (with the same Idempotency-Key it is the same file) and send the parts anew."
             );
         }
         let _ = writeln!(text, "{}", self.verdict());
@@ -244,9 +255,19 @@ impl Report {
         }
     }
 
-    fn verdict(&self) -> &'static str {
-        match &self.outcome {
-            Outcome::Moved if self.damaged.is_empty() => "Everything was moved, and both sides are alike.",
+    fn verdict(&self) -> String {
+        let said = match &self.outcome {
+            Outcome::Moved if self.damaged.is_empty() => {
+                let own = self.of_the_target();
+                return if own.is_empty() {
+                    "Everything was moved, and both sides are alike.".to_owned()
+                } else {
+                    format!(
+                        "Everything was moved, and both sides are alike but for what the target has of its own ({own}; among the \
+                         settings, that this import is done)."
+                    )
+                };
+            }
             Outcome::Moved => "Everything but the damaged objects was moved.",
             Outcome::DryRun if self.damaged.is_empty() => "Nothing was moved: this was a dry run.",
             Outcome::DryRun => "Nothing was moved: this was a dry run. The damaged objects would not be.",
@@ -256,6 +277,15 @@ impl Report {
             }
             Outcome::Differs => "The two sides are not alike. Nothing was deleted; run the command again.",
             Outcome::DoneBefore(_) => "There is nothing to do.",
-        }
+        };
+        said.to_owned()
     }
+}
+
+/// Whether the target may have rows of its own there: tokens, settings, stores and log entries.
+const fn has_its_own(section: Section) -> bool {
+    matches!(
+        section,
+        Section::ServiceTokens | Section::Settings | Section::Stores | Section::Audit
+    )
 }

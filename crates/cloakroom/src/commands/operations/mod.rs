@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use cloakroom_core::JsonObject;
 use cloakroom_core::operation::OperationKind;
 
-use super::Failure;
+use super::{Failure, existing};
 use crate::cli::ConfigArgs;
 use crate::client::connection::ConnectionArgs;
 use crate::client::output::OutputArgs;
@@ -74,6 +74,10 @@ pub async fn run(kind: OperationKind, options: JsonObject, args: OperationArgs) 
         return run_there(kind, &options, args).await;
     }
     let config = args.config.load(false)?;
+    match kind {
+        OperationKind::Rebuild => existing::require_store(&config)?,
+        _ => existing::require(&config)?,
+    }
     logging::start(LogFormat::Text, "warn");
     let signals = StopSignals::listen().map_err(Failure::new)?;
     run_with(kind, options, args, &config, signals)
@@ -119,7 +123,7 @@ async fn run_with(
         app: &instance.app,
         kind,
         options,
-        worker: wire::worker_options(&config.settings),
+        worker: wire::worker_options(&config.settings, &instance.id),
         // Nobody else does the jobs of an instance that is one process.
         works: !config.is_shared(),
         resume: args.resume,

@@ -11,6 +11,7 @@ use super::NOT_DONE;
 use super::display::Display;
 use crate::client::api::Api;
 use crate::client::connection::{Connection, ConnectionArgs};
+use crate::client::development::DevIdentity;
 use crate::client::error::ClientError;
 use crate::client::operations::OperationAnswer;
 use crate::commands::Failure;
@@ -26,7 +27,7 @@ pub(super) struct Remote {
 
 impl Remote {
     pub(super) fn open(connection: &ConnectionArgs) -> Result<Self, Failure> {
-        let opened = Connection::open(connection).and_then(Api::new);
+        let opened = Connection::open(connection, DevIdentity::Administrator).and_then(Api::new);
         Ok(Self {
             api: opened.map_err(|error| failed(&error))?,
         })

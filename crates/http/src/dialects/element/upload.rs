@@ -22,6 +22,11 @@ use crate::problem::{Problem, Result};
 use crate::rate_limits::Signing;
 use crate::state::HttpState;
 
+/// Characters of the longest name that a file may have.
+const FILENAME_CHARS_MAX: usize = 255;
+/// What is longer behind the last dot is a part of the name.
+const EXTENSION_CHARS_MAX: usize = 20;
+
 /// A form with a file. Text fields come before it; those that are not named here are passed over.
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "describes a form that is read piece by piece")]
@@ -117,7 +122,7 @@ fn request(caller: &Caller, idempotency_key: Option<String>, form: &mut FileForm
     let sha256 = form.take("checksum").or_else(|| form.take("checksum_sha256"));
     Ok(SignUpload {
         collection: COLLECTION.to_owned(),
-        filename,
+        filename: fitted(filename),
         content_type: declared_type.as_deref().map(content_type).transpose()?,
         size_bytes: None,
         checksum_sha256: sha256.as_deref().map(checksum).transpose()?,
@@ -131,4 +136,42 @@ fn request(caller: &Caller, idempotency_key: Option<String>, form: &mut FileForm
         owner: caller.owner(None)?,
         idempotency_key,
     })
+}
+
+/// A name that is too long is cut, as the document has it (S3-122); what the file is stays at its end.
+fn fitted(name: String) -> String {
+    if name.chars().count() <= FILENAME_CHARS_MAX {
+        return name;
+    }
+    let extension = name
+        .rfind('.')
+        .map(|dot| &name[dot..])
+        .filter(|extension| extension.chars().count() <= EXTENSION_CHARS_MAX)
+        .unwrap_or_default();
+    let stem = name.chars().take(FILENAME_CHARS_MAX - extension.chars().count());
+    stem.chain(extension.chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_cut_and_keeps_its_extension() {
+        for (name, expected) in [
+            ("a.txt".to_owned(), "a.txt".to_owned()),
+            (
+                format!("{}.txt", "x".repeat(251)),
+                format!("{}.txt", "x".repeat(251)),
+            ),
+            (
+                format!("{}.txt", "ж".repeat(252)),
+                format!("{}.txt", "ж".repeat(251)),
+            ),
+            ("x".repeat(256), "x".repeat(255)),
+            (format!("a.{}", "x".repeat(300)), format!("a.{}", "x".repeat(253))),
+        ] {
+            assert_eq!(fitted(name), expected);
+        }
+    }
 }

@@ -326,7 +326,10 @@ async fn uploads_wait_for_the_offer() {
     let sign = async |user: &str| app.post(user, "/api/v1/uploads", pdf.clone()).await;
     let refused = sign("ann").await;
     assert_eq!(refused.refusal(), (403, "offer_not_accepted".to_owned()));
-    assert_eq!(refused.problem()["details"]["version"], "2026-11");
+    let problem = refused.problem();
+    assert_eq!(problem["details"]["version"], "2026-11");
+    let message = problem["message"].as_str().expect("words");
+    assert!(message.contains("POST /api/v1/me/offer"), "{message}");
     // By no other way either.
     let form =
         "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\nx\r\n--b--\r\n";
