@@ -32,6 +32,8 @@ enum Command {
     Migrate(commands::migrate::Args),
     /// Move an embedded instance to PostgreSQL, S3, or both
     Import(commands::import::Args),
+    /// Copy every object into a directory, or back from there: backup and restore
+    Mirror(commands::mirror::Args),
     /// Compare rows, sidecars and objects, and repair what can be repaired
     Verify(commands::verify::Args),
     /// Bring rows back from what stands in the stores: into an empty database, or one in use
@@ -111,6 +113,7 @@ pub fn run() -> ExitCode {
             Command::Stores(args) => commands::stores::run(args).await,
             Command::Migrate(args) => commands::migrate::run(args).await,
             Command::Import(args) => commands::import::run(args).await,
+            Command::Mirror(args) => commands::mirror::run(args).await,
             Command::Verify(args) => commands::verify::run(args).await,
             Command::Rebuild(args) => commands::rebuild::run(args).await,
             Command::Orphans(args) => commands::orphans::run(args).await,

@@ -35,6 +35,20 @@ pub struct Occupant {
     pub pid: Option<u32>,
     /// Where its API is reached.
     pub api_url: Option<String>,
+    /// Where its S3 endpoint is reached, if it has one.
+    #[serde(default)]
+    pub s3_url: Option<String>,
+}
+
+impl Occupant {
+    /// This process, which answers there.
+    pub fn serving(api_url: &str, s3_url: Option<String>) -> Self {
+        Self {
+            pid: Some(std::process::id()),
+            api_url: Some(api_url.to_owned()),
+            s3_url,
+        }
+    }
 }
 
 /// A data directory that this process has for itself.
@@ -76,7 +90,7 @@ impl DataDir {
         data_dir
             .announce(&Occupant {
                 pid: Some(std::process::id()),
-                api_url: None,
+                ..Occupant::default()
             })
             .map_err(unusable)?;
         Ok(data_dir)
@@ -183,6 +197,7 @@ mod tests {
         let announced = Occupant {
             pid: Some(1),
             api_url: Some("http://a".into()),
+            s3_url: None,
         };
         first.announce(&announced).expect("written");
         assert_eq!(occupant(&path), announced);

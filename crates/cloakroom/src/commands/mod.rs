@@ -8,6 +8,7 @@ pub mod import;
 pub mod jobs;
 pub mod ls;
 pub mod migrate;
+pub mod mirror;
 pub mod openapi;
 pub mod operations;
 pub mod orphans;
@@ -23,6 +24,7 @@ pub mod status;
 pub mod stores;
 pub mod token;
 pub mod torture;
+mod transfer;
 pub mod verify;
 pub mod worker;
 

@@ -166,6 +166,10 @@ impl Server {
             }
         }
         let embedded = front.as_ref().map(|front| front.endpoint.clone());
+        let s3_here = front
+            .as_ref()
+            .map(|front| local_url(&front.listener))
+            .transpose()?;
         let mut process = Process::new(settings.server_shutdown_grace.std());
         let prometheus = install_metrics(settings, process.stop())?;
         let mut instance =
@@ -189,10 +193,7 @@ impl Server {
             process.add_worker(settings, &instance)?;
         }
         if let Some(data_dir) = &data_dir {
-            let occupant = Occupant {
-                pid: Some(std::process::id()),
-                api_url: Some(api_url.clone()),
-            };
+            let occupant = Occupant::serving(&api_url, s3_here);
             data_dir.announce(&occupant).map_err(Failure::new)?;
         }
         let embedded = embedded.filter(|_| settings.store() == Store::Local);

@@ -137,6 +137,19 @@ pub(super) fn owned_buckets(config: &Config, store: &str) -> Vec<String> {
     config.buckets_of(store).into_iter().map(str::to_owned).collect()
 }
 
+/// Opens the object stores alone.
+pub(super) async fn open_objects_of(
+    config: &Config,
+    data_dir: Option<&DataDir>,
+    preparation: Preparation,
+) -> Result<Arc<dyn ObjectStore>, Failure> {
+    let mut opened = Vec::new();
+    for name in config.store_names() {
+        opened.push(Box::pin(open_store(config, name, data_dir, None, preparation)).await?);
+    }
+    route(config, MAIN_STORE, &opened.iter().collect::<Vec<_>>())
+}
+
 /// Opens one store. `shared` is the database, where other machines reach it.
 async fn open_store(
     config: &Config,

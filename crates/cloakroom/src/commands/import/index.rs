@@ -11,20 +11,12 @@ use sha2::{Digest, Sha256};
 use super::error::ImportError;
 use super::place::SETTING;
 use super::report::Damage;
+use crate::commands::transfer::Expected;
 
 /// Rows in a portion.
 pub(super) const PORTION_ROWS: u32 = 200;
 /// Missing objects that are named; beyond that nobody reads on.
 const NAMED_MAX: usize = 100;
-
-/// What a final object must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Expected {
-    /// The digest that its row holds.
-    pub(super) sha256: Sha256Digest,
-    /// The size that its row holds.
-    pub(super) size_bytes: u64,
-}
 
 struct Entry {
     /// The first half of a digest of bucket and key.

@@ -6,7 +6,6 @@
 //! and until it says that it is done, the target has no file whose bytes are not there.
 
 mod buckets;
-mod display;
 mod error;
 mod index;
 mod objects;
@@ -15,13 +14,13 @@ mod report;
 mod rows;
 mod source;
 mod target;
-mod transfer;
 mod verification;
 
 use std::path::PathBuf;
 
 use cloakroom_core::ports::archive::Section;
 
+use super::transfer::display::Display;
 use super::{Failure, print};
 use crate::cli::ConfigArgs;
 use crate::client::output::OutputArgs;
@@ -30,7 +29,6 @@ use crate::logging;
 use crate::stop::StopSignals;
 
 use self::buckets::BucketNames;
-use self::display::Display;
 use self::error::ImportError;
 use self::index::Index;
 use self::objects::{ObjectMover, Stock};

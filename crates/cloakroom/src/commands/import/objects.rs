@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use cloakroom_core::ports::objects::{ListOptions, ListedObject, ObjectError, ObjectPath, ObjectStore};
+use cloakroom_core::ports::objects::{ListedObject, ObjectError, ObjectPath, ObjectStore};
 use futures_util::{StreamExt as _, stream};
 
 use super::buckets::BucketNames;
-use super::display::Display;
 use super::error::ImportError;
 use super::index::Index;
 use super::place::Place;
 use super::report::{Damage, Report};
 use super::source::Source;
 use super::target::Target;
-use super::transfer::{Transfer, TransferError, Transferred};
+use crate::commands::transfer::display::Display;
+use crate::commands::transfer::{Transfer, TransferError, Transferred, listing};
 
-/// Keys in a page, the most that a list gives.
-const PAGE_KEYS: u32 = 1_000;
 /// Objects after which the place is remembered.
 const SAVE_EVERY: usize = 100;
 /// Damaged objects after which something larger is wrong.
@@ -35,16 +33,9 @@ pub(super) async fn page(
     bucket: &str,
     after: Option<String>,
 ) -> Result<(Vec<ListedObject>, Option<String>), ImportError> {
-    let options = ListOptions {
-        after,
-        limit: PAGE_KEYS,
-        ..ListOptions::default()
-    };
-    let list = store
-        .list(bucket, &options)
+    listing::page(store, bucket, after)
         .await
-        .map_err(ImportError::objects(format!("list the bucket {bucket}")))?;
-    Ok((list.objects, list.next))
+        .map_err(ImportError::objects(format!("list the bucket {bucket}")))
 }
 
 /// Lists everything, and notes in the index what is there.

@@ -3,12 +3,11 @@
 use std::cmp::Ordering;
 
 use cloakroom_core::ports::archive::Section;
-use cloakroom_core::ports::objects::{ListedObject, ObjectStore};
 
 use super::Import;
 use super::error::ImportError;
-use super::objects::page;
 use super::report::Report;
+use crate::commands::transfer::listing::Keys;
 
 /// Compares what there is.
 pub(super) async fn run(import: &Import<'_>, report: &mut Report) -> Result<(), ImportError> {
@@ -26,7 +25,9 @@ pub(super) async fn run(import: &Import<'_>, report: &mut Report) -> Result<(), 
     for bucket in import.source.buckets() {
         let mut source = Keys::new(import.source.objects(), bucket);
         let mut target = Keys::new(import.target.objects(), import.names.new_name(bucket));
-        let (mut old, mut new) = (source.next().await?, target.next().await?);
+        let failed = || ImportError::objects(format!("list the bucket {bucket}"));
+        let mut old = source.next().await.map_err(failed())?;
+        let mut new = target.next().await.map_err(failed())?;
         loop {
             let order = match (&old, &new) {
                 (None, None) => break,
@@ -50,49 +51,13 @@ pub(super) async fn run(import: &Import<'_>, report: &mut Report) -> Result<(), 
             }
             // What only the target has is somebody else's, or was made since.
             if order.is_le() {
-                old = source.next().await?;
+                old = source.next().await.map_err(failed())?;
             }
             if order.is_ge() {
-                new = target.next().await?;
+                new = target.next().await.map_err(failed())?;
             }
         }
     }
     report.objects.target = Some(target_objects);
     Ok(())
-}
-
-/// The keys of a bucket, one after the other.
-struct Keys<'a> {
-    store: &'a dyn ObjectStore,
-    bucket: &'a str,
-    waiting: std::vec::IntoIter<ListedObject>,
-    after: Option<String>,
-    ended: bool,
-}
-
-impl<'a> Keys<'a> {
-    fn new(store: &'a dyn ObjectStore, bucket: &'a str) -> Self {
-        Self {
-            store,
-            bucket,
-            waiting: Vec::new().into_iter(),
-            after: None,
-            ended: false,
-        }
-    }
-
-    async fn next(&mut self) -> Result<Option<ListedObject>, ImportError> {
-        loop {
-            if let Some(object) = self.waiting.next() {
-                return Ok(Some(object));
-            }
-            if self.ended {
-                return Ok(None);
-            }
-            let (objects, next) = page(self.store, self.bucket, self.after.take()).await?;
-            self.waiting = objects.into_iter();
-            self.ended = next.is_none();
-            self.after = next;
-        }
-    }
 }

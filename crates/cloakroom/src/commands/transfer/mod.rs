@@ -3,6 +3,9 @@
 //! Nothing is held but the pieces under way. What was read is what must arrive: the digest is taken of the bytes that
 //! pass through, and compared with the one in the row, and with what the target shows or gives back.
 
+pub(in crate::commands) mod display;
+pub(in crate::commands) mod listing;
+
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,8 +22,7 @@ use cloakroom_core::ports::objects::{
 use futures_util::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 
-use super::display::Display;
-use super::index::Expected;
+use self::display::Display;
 
 /// Objects from this size on go in parts, in bytes.
 const MULTIPART_BYTES_MIN: u64 = 64 << 20;
@@ -31,9 +33,18 @@ const ATTEMPTS_MAX: u32 = 6;
 /// The first wait between two attempts; each one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 
+/// What an object must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::commands) struct Expected {
+    /// The digest that its row holds.
+    pub(in crate::commands) sha256: Sha256Digest,
+    /// The size that its row holds.
+    pub(in crate::commands) size_bytes: u64,
+}
+
 /// Why an object was not moved.
 #[derive(Debug)]
-pub(super) enum TransferError {
+pub(in crate::commands) enum TransferError {
     /// The fault is with the object: it is named, and the others go on.
     Damaged(String),
     /// The fault is with a store.
@@ -42,7 +53,7 @@ pub(super) enum TransferError {
 
 /// What became of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transferred {
+pub(in crate::commands) enum Transferred {
     /// It was sent.
     Sent,
     /// It was there already, and is what it should be.
@@ -50,16 +61,16 @@ pub(super) enum Transferred {
 }
 
 /// An object to be moved.
-pub(super) struct Transfer<'a> {
-    pub(super) source: &'a dyn ObjectStore,
-    pub(super) target: &'a dyn ObjectStore,
-    pub(super) from: ObjectPath,
-    pub(super) to: ObjectPath,
+pub(in crate::commands) struct Transfer<'a> {
+    pub(in crate::commands) source: &'a dyn ObjectStore,
+    pub(in crate::commands) target: &'a dyn ObjectStore,
+    pub(in crate::commands) from: ObjectPath,
+    pub(in crate::commands) to: ObjectPath,
     /// What its row says, if it is a final object.
-    pub(super) expected: Option<Expected>,
+    pub(in crate::commands) expected: Option<Expected>,
     /// The size of what is at its place already.
-    pub(super) there_bytes: Option<u64>,
-    pub(super) display: &'a Display,
+    pub(in crate::commands) there_bytes: Option<u64>,
+    pub(in crate::commands) display: &'a Display,
 }
 
 /// The bytes that have passed.
@@ -86,7 +97,7 @@ fn look(meter: &Meter) -> MutexGuard<'_, Passed> {
 
 impl Transfer<'_> {
     /// Moves the object, unless it is there.
-    pub(super) async fn run(&self) -> Result<Transferred, TransferError> {
+    pub(in crate::commands) async fn run(&self) -> Result<Transferred, TransferError> {
         let info = in_source(self.source.head(&self.from, &GetOptions::default()).await)?;
         if let Some(expected) = self.expected
             && expected.size_bytes != info.size_bytes
@@ -377,7 +388,7 @@ impl Transfer<'_> {
     }
 }
 
-/// An object that the source cannot give is damaged; the store itself is on this machine.
+/// An object that the source cannot give is damaged; whether the source itself is away is for whoever asks it next.
 fn in_source<T>(outcome: Result<T, ObjectError>) -> Result<T, TransferError> {
     outcome.map_err(|error| TransferError::Damaged(format!("cannot be read: {error}")))
 }
@@ -408,4 +419,4 @@ fn part_bytes(size_bytes: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::commands) mod tests;

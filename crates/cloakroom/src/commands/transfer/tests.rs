@@ -13,20 +13,20 @@ use tempfile::TempDir;
 use super::*;
 
 /// A store that fails on purpose.
-struct Saboteur {
-    inner: LocalStore,
+pub(in crate::commands) struct Saboteur {
+    pub(in crate::commands) inner: LocalStore,
     /// So many writes find nobody.
     away: AtomicU32,
     /// Writes another first byte than it was given, and shows no checksum.
     garbles: bool,
     /// Reading breaks off after the first piece.
-    breaks_off: bool,
+    pub(in crate::commands) breaks_off: bool,
     writes: AtomicU32,
     _directory: TempDir,
 }
 
 impl Saboteur {
-    async fn new() -> Self {
+    pub(in crate::commands) async fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let inner = LocalStore::open(&LocalOptions::new(directory.path().join("objects"))).expect("a store");
         inner.create_bucket("files").await.expect("a bucket");

@@ -1,4 +1,4 @@
-//! How far an import is: a bar on a terminal, a line for every tenth elsewhere, nothing for machines.
+//! How far it is: a bar on a terminal, a line for every tenth elsewhere, nothing for machines.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,9 +23,9 @@ struct Phase {
     tenths: u64,
 }
 
-/// The progress of an import, on standard error. Clones are the same.
+/// The progress of an import or a mirror, on standard error. Clones are the same.
 #[derive(Clone, Debug)]
-pub(super) struct Display {
+pub(in crate::commands) struct Display {
     mode: Mode,
     bar: ProgressBar,
     phase: Arc<Mutex<Phase>>,
@@ -33,7 +33,7 @@ pub(super) struct Display {
 
 impl Display {
     /// `silent` for `--json` and `--quiet`.
-    pub(super) fn new(silent: bool) -> Self {
+    pub(in crate::commands) fn new(silent: bool) -> Self {
         let mode = match (silent, std::io::stderr().is_terminal()) {
             (true, _) => Mode::Silent,
             (false, true) => Mode::Bar,
@@ -59,12 +59,12 @@ impl Display {
     }
 
     /// Something begins, of so many bytes if that is known.
-    pub(super) fn phase(&self, name: &str, bytes: Option<u64>) {
+    pub(in crate::commands) fn phase(&self, name: &str, bytes: Option<u64>) {
         self.begin(name, bytes, true);
     }
 
     /// Rows of a section are moved.
-    pub(super) fn rows(&self, name: &str, rows: u64) {
+    pub(in crate::commands) fn rows(&self, name: &str, rows: u64) {
         self.begin(name, Some(rows), false);
     }
 
@@ -97,7 +97,7 @@ impl Display {
     }
 
     /// So much is done.
-    pub(super) fn advance(&self, by: u64) {
+    pub(in crate::commands) fn advance(&self, by: u64) {
         self.bar.inc(by);
         let mut phase = self.state();
         phase.done += by;
@@ -122,14 +122,14 @@ impl Display {
     }
 
     /// So much was done in vain.
-    pub(super) fn take_back(&self, by: u64) {
+    pub(in crate::commands) fn take_back(&self, by: u64) {
         let mut phase = self.state();
         phase.done = phase.done.saturating_sub(by);
         self.bar.set_position(phase.done);
     }
 
     /// Something to know at once.
-    pub(super) fn note(&self, text: &str) {
+    pub(in crate::commands) fn note(&self, text: &str) {
         if self.mode != Mode::Silent {
             self.bar.suspend(|| {
                 let _ = writeln!(std::io::stderr(), "cloakroom: {}", printable(text));
@@ -138,7 +138,7 @@ impl Display {
     }
 
     /// Takes the bar away.
-    pub(super) fn finish(&self) {
+    pub(in crate::commands) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }
