@@ -15,7 +15,7 @@ WITH_SERVERS := scripts/test-servers run
 PYTEST := $(VENV)/bin/python -m pytest
 
 .PHONY: help run build check fmt lint doc licences advisories scripts-check test test-rust test-acceptance test-env \
-	venv rust-tools test-servers stop-test-servers test-providers docs-providers bench clean-data
+	venv rust-tools test-servers stop-test-servers test-providers docs-providers coverage bench clean-data
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,13 @@ venv: ## The Python environment of the tests
 
 rust-tools: ## rustfmt, clippy and cargo-deny
 	scripts/install-rust-tools
+
+# Kept out of `test`: everything is built once more, instrumented, and runs about three times as long. Tests that look into
+# an empty directory fail under it, for the program leaves its counters there.
+coverage: test-env rust-tools ## Which lines the Rust tests run; the program that they start is not counted
+	scripts/install-rust-tools coverage
+	$(WITH_SERVERS) env PATH="$$PWD/$(TOOLS):$$PATH" $(CARGO) llvm-cov --workspace --locked --ignore-run-fail \
+	    --summary-only --ignore-filename-regex '/(tests|examples|testkit|benches)/' test
 
 bench: ## Benchmarks
 	benches/run
