@@ -213,6 +213,22 @@ async fn what_is_in_the_trash_goes_with_its_own_record_alone() {
     stores.assert_quiet().await;
 }
 
+/// What the stores say of both is true: the one's file was linked, and the other's record has its name.
+#[tokio::test]
+async fn a_rebuild_gives_each_his_own() {
+    let stores = Stores::new().await;
+    let (_, id) = overtaken(&stores).await;
+    let lost = stores.with_fresh_database().await;
+    let process = lost.start();
+    let report = process.operate(OperationKind::Rebuild, json!({})).await;
+    assert_eq!(report.operation.state, OperationState::Done);
+    assert_eq!(lost.file(id).await.state, FileState::Trashed);
+    let record = lost.metadata.record(&key("message/1")).await.expect("an answer");
+    assert_eq!(record.map(|record| record.owner).as_deref(), Some("bob"));
+    let restored = process.app.restore_file(&ann(), id).await.expect("restored");
+    assert_eq!((restored.state, restored.record), (FileState::Ready, None));
+}
+
 /// Whoever finishes the deletion of a dead process leaves a record alone that was made after it.
 #[tokio::test]
 async fn a_cascade_that_died_takes_no_later_record() {
