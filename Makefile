@@ -33,8 +33,10 @@ check: fmt lint doc licences scripts-check ## Everything that can be said withou
 fmt: rust-tools ## Formatting
 	$(CARGO) fmt --all --check
 
+# The bench rig has a workspace of its own, whose lock file must follow ours.
 lint: rust-tools ## Clippy, warnings are errors
 	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
+	$(CARGO) metadata --locked --format-version 1 --manifest-path benches/rig/Cargo.toml >/dev/null
 
 doc: ## API documentation, warnings are errors
 	RUSTDOCFLAGS=--deny=warnings $(CARGO) doc --workspace --no-deps --locked
