@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use cloakroom_core::key::STAGING_PREFIX;
+use cloakroom_core::key::{RECORDS_PREFIX, STAGING_PREFIX, SYSTEM_PREFIX};
 use cloakroom_core::ports::objects::{GetOptions, ListedObject, ObjectError, ObjectPath, ObjectStore};
 use futures_util::{StreamExt as _, stream};
 
@@ -11,9 +11,6 @@ use crate::commands::transfer::display::Display;
 use crate::commands::transfer::listing::Keys;
 use crate::commands::transfer::{Transfer, TransferError, Transferred};
 
-/// Up to this size, in bytes, an object that is there is compared byte by byte in every run: our documents are smaller, and
-/// they alone may change under their keys.
-const COMPARED_BYTES_MAX: u64 = 64 * 1024;
 /// Objects that are looked at in one go.
 const PORTION: usize = 500;
 
@@ -38,6 +35,12 @@ pub(super) struct Copying<'a> {
     /// Every byte of what is there is compared.
     pub(super) deep: bool,
     pub(super) display: &'a Display,
+}
+
+/// Whether what stands under a key may become something else. Files, sidecars and documents of records never do: another
+/// version has another key.
+fn may_change(key: &str) -> bool {
+    key.starts_with(SYSTEM_PREFIX) && !key.starts_with(RECORDS_PREFIX)
 }
 
 /// An object to be looked at, and the size of what is at its place.
@@ -129,8 +132,7 @@ impl Copying<'_> {
     /// `None` for what went in the meantime.
     async fn one(&self, bucket: &str, pending: &Pending) -> Result<Option<Transferred>, TransferError> {
         let Pending { object, there_bytes } = pending;
-        let compared = self.deep || object.size_bytes <= COMPARED_BYTES_MAX;
-        if !compared && *there_bytes == Some(object.size_bytes) {
+        if !self.deep && !may_change(&object.key) && *there_bytes == Some(object.size_bytes) {
             return Ok(Some(Transferred::WasThere));
         }
         let path = ObjectPath::new(bucket, &object.key);
@@ -241,14 +243,15 @@ mod tests {
             copying(&source, &target, &display),
             Report::new(Path::new("/b"), false),
         );
-        put(&source, "a", b"old").await;
+        let mode = format!("{SYSTEM_PREFIX}mode.json");
+        put(&source, &mode, b"old").await;
         put(&source, &format!("{STAGING_PREFIX}x"), b"unverified").await;
         copying.bucket("files", false, &mut report).await.expect("copied");
-        // The same size under the same key: a small document of ours.
-        put(&source, "a", b"new").await;
+        // Of the same size under the same key.
+        put(&source, &mode, b"new").await;
         put(&source, "b", b"late").await;
         copying.bucket("files", true, &mut report).await.expect("copied");
-        assert_eq!(keys(&target).await, ["a", "b"]);
+        assert_eq!(keys(&target).await, [mode.as_str(), "b"]);
         let mut again = Report::new(Path::new("/b"), false);
         copying
             .run(&["files".to_owned(), "never-used".to_owned()], &mut again)

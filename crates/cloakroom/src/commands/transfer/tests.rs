@@ -322,6 +322,8 @@ async fn a_target_that_garbles_is_found_out() {
         matches!(&outcome, Err(TransferError::Store(ObjectError::Internal(why))) if why.contains("other bytes")),
         "{outcome:?}"
     );
+    let left = target.inner.head(&path(), &GetOptions::default()).await;
+    assert!(matches!(left, Err(ObjectError::NotFound)), "{left:?}");
 }
 
 /// In parts: an outage in the middle, what an earlier run left behind, and a digest over everything.
