@@ -18,7 +18,7 @@ use cloakroom_core::ports::processor::{ProcessorError, ProcessorInput, Processor
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Body, Response, StatusCode};
 
-use super::absence::Attendance;
+use super::attendance::Attendance;
 use super::own::{Said, nonsense};
 use super::sandboxed::{rejected, unread};
 use crate::deliveries::{SigningKeys, Target, why};

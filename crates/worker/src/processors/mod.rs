@@ -12,7 +12,7 @@
 //! | `media` | video, sound | duration, size, codecs | `poster` of a video |
 //! | your own ([`own`]) | what you say | what it says | what it makes |
 
-mod absence;
+mod attendance;
 pub mod decoders;
 mod document;
 mod endpoint;
